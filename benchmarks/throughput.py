@@ -1,0 +1,162 @@
+"""Images per second of the real training loop over those of the bare network at the same shapes and precision.
+
+The bare network runs forward, backward and the optimizer's step on tensors that are there already; heads and
+decoders count as its work. Both are timed in turn, the ratio is the median over the turns.
+
+    python benchmarks/throughput.py
+    python benchmarks/throughput.py --lightly ENV/bin/python     # and lightly's SimCLR, installed in ENV
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from selfsup import methods
+from selfsup.data.images import open_images
+from selfsup.method import Method
+from selfsup.training.computation import Computation
+from selfsup.training.prepare import Prepared, prepare
+from selfsup.training.rehearsal import Rehearsal
+
+CASES = (("small", 32), ("resnet18", 32), ("resnet18", 64))
+TARGETS = {"rotation": 0.90, "dae": 0.90, "simclr": 0.85}
+
+
+def main() -> None:
+    """Print a table of ratios."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--methods", nargs="+", default=list(methods.METHODS))
+    parser.add_argument("--precision", default="auto")
+    parser.add_argument("--turns", type=int, default=7)
+    parser.add_argument("--seconds", type=float, default=2.0, help="of each turn")
+    parser.add_argument("--cases", nargs="+", default=[f"{name}:{size}" for name, size in CASES])
+    parser.add_argument("--lightly", type=Path, help="python of an environment where lightly is installed")
+    given = parser.parse_args()
+    print(
+        f"{'method':10} {'encoder':10} {'px':>4} {'loop img/s':>11} {'bare img/s':>11} {'ratio':>6} {'target':>7}  how"
+    )
+    for case in given.cases:
+        name, size = case.split(":")
+        for method in given.methods:
+            prepared = ready(method, name, int(size), given.precision)
+            loop, bare = real(prepared), bare_steps(prepared)
+            for _ in range(3):
+                loop(), bare()
+            rates = [(timed(loop, given.seconds), timed(bare, given.seconds)) for _ in range(given.turns)]
+            batch = prepared.settings.recipe.batch_size
+            ratio = statistics.median(one / other for one, other in rates)
+            ours = statistics.median(one for one, _ in rates) * batch
+            theirs = statistics.median(other for _, other in rates) * batch
+            settings = prepared.settings
+            how = f"{settings.precision} {settings.layout} batch {batch} threads {settings.threads}"
+            numbers = f"{ours:11.0f} {theirs:11.0f} {ratio:6.2f} {TARGETS.get(method, 0):7.2f}"
+            print(f"{method:10} {name:10} {size:>4} {numbers}  {how}", flush=True)
+            if method == "simclr" and given.lightly:
+                compare_with_lightly(
+                    given.lightly, name, int(size), loop, batch, given.seconds, prepared.settings.precision
+                )
+
+
+def ready(method: str, encoder: str, size: int, precision: str) -> Prepared:
+    """Prepare a run on random images in memory."""
+    store = size if size <= 32 else round(size * 8 / 7)
+    pixels = np.random.default_rng(0).integers(0, 256, (2048, 3, store, store), dtype=np.uint8)
+    images = open_images(pixels, size, store_size=store)
+    # a batch that fits the network: the recipe's at 32 px, a quarter of it for resnet18, which is 30 times the work
+    return prepare(
+        method, images, encoder=encoder, image_size=size, precision=precision, steps=10_000,
+        **({} if encoder == "small" else {"batch_size": 32}),
+    )  # fmt: skip
+
+
+def real(prepared: Prepared) -> Callable[[], object]:
+    """Give a step of the real loop: read the batch, make views, losses, backward, step."""
+    return Rehearsal(prepared.settings, prepared.images).step
+
+
+def bare_steps(prepared: Prepared) -> Callable[[], object]:
+    """Give a step of the network alone, on resident tensors of the shapes the method makes."""
+    rehearsal = Rehearsal(prepared.settings, prepared.images)
+    method, optimizers = rehearsal.trainee.method, rehearsal.trainee.optimizers
+    recipe, size = prepared.settings.recipe, prepared.settings.image_size
+    layout = Computation(prepared.settings.precision, prepared.settings.layout).memory_format()
+    passes = {"rotation": 4, "simclr": 2}.get(prepared.settings.method, 1)
+    images = torch.rand(passes * recipe.batch_size, 3, size, size).contiguous(memory_format=layout)
+    forward = network_loss(prepared.settings.method, method)
+
+    def step() -> None:
+        with rehearsal.autocast():
+            loss = forward(images)
+        for optimizer in optimizers.values():
+            optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        for optimizer in optimizers.values():
+            optimizer.step()
+
+    return step
+
+
+def network_loss(name: str, method: Method) -> Callable[[Tensor], Tensor]:
+    """Give encoder, head and the plainest loss on top."""
+    parts: dict[str, nn.Module] = dict(method.named_children())
+    if name == "rotation":
+        return lambda images: F.cross_entropy(
+            parts["head"](method.encoder.vector(images)).float(), torch.arange(len(images)) % 4
+        )
+    if name == "dae":
+        return lambda images: F.mse_loss(parts["decoder"](method.encoder(images)).float(), images)
+    if name == "simclr":
+        return lambda images: parts["projector"](method.encoder.vector(images)).float().square().mean()
+    raise ValueError(f"benchmarks/throughput.py does not know the network of {name}")
+
+
+def timed(step: Callable[[], object], seconds: float) -> float:
+    """Steps per second over about `seconds`."""
+    began, count = perf_counter(), 0
+    while perf_counter() - began < seconds or count < 2:
+        step()
+        count += 1
+    return count / (perf_counter() - began)
+
+
+def compare_with_lightly(
+    python: Path, encoder: str, size: int, loop: Callable[[], object], batch: int, seconds: float, precision: str
+) -> None:
+    """Time lightly's SimCLR (its transform, loader workers, head and loss) in turn with ours, on PNGs of one size."""
+    with tempfile.TemporaryDirectory() as folder:
+        for number, image in enumerate(_pictures(size)):
+            image.save(Path(folder, f"{number:05d}.png"))
+        script = Path(__file__).with_name("lightly_simclr.py")
+        ours = []
+        words = [str(python), str(script), folder, "--encoder", encoder, "--size", str(size), "--batch", str(batch)]
+        words += ["--bfloat16"] if precision == "bfloat16" else []
+        ours.append(timed(loop, 3 * seconds) * batch)
+        told = subprocess.run(words, check=True, capture_output=True, text=True).stdout
+        ours.append(timed(loop, 3 * seconds) * batch)
+    theirs = json.loads(told)["images_per_second"]
+    mine = statistics.mean(ours)
+    print(f"{'':10} lightly {theirs:.0f} images/s, ours {mine:.0f}: {mine / theirs:.1f} times", flush=True)
+
+
+def _pictures(size: int) -> Iterator[Any]:
+    from PIL import Image
+
+    generator = np.random.default_rng(0)
+    for _ in range(1024):
+        coarse = generator.integers(0, 256, (8, 8, 3), dtype=np.uint8)
+        yield Image.fromarray(coarse).resize((size, size), Image.Resampling.BICUBIC)
+
+
+if __name__ == "__main__":
+    main()

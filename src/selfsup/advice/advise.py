@@ -1,0 +1,160 @@
+"""Which pretext task should I use on my images, if any? An equal-budget trial with controls, and a verdict."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from selfsup import methods as table
+from selfsup.advice.carry_out import carry_out
+from selfsup.advice.conclusion import conclude, without_labels
+from selfsup.advice.facts import folder_facts
+from selfsup.advice.material import Material, open_material
+from selfsup.advice.plan import (
+    Plan,
+    choose_methods,
+    forecast_sentence,
+    make_plan,
+    read_plan,
+    refuse_changes,
+)
+from selfsup.advice.verdict import Verdict
+from selfsup.errors import InputError
+from selfsup.progress import Progress, silent
+from selfsup.recipe import seconds as read_seconds
+from selfsup.report.report import write_report
+
+
+def advise(
+    data: Any = None,
+    *,
+    labels: Any = None,
+    budget: str = "10m",
+    methods: tuple[str, ...] | None = None,
+    out: Path = Path("advice"),
+    encoder: str = "small",
+    image_size: int | None = None,
+    store_size: int | None = None,
+    seeds: int = 3,
+    finalists: int = 3,
+    label_budgets: tuple[int | None, ...] = (1, 5, 10, 50, 100, None),
+    draws: int = 3,
+    pattern: str | None = None,
+    group: str | None = None,
+    transductive: bool = False,
+    plan: Path | None = None,
+    device: str = "auto",
+    precision: str = "auto",
+    threads: int | None = None,
+    cache: Path | None = None,
+    progress: Progress = silent,
+) -> Verdict:
+    """Try pretext tasks on your images with equal budgets, against honest controls, and say which to use, if any.
+
+    The same call goes on where an earlier one stopped; finished trials are not repeated.
+
+    Args:
+        data: folder of images, `.npy` file, array, dataset object, or `scenes`; left out, the plan's.
+        labels: labelled images, for judging only: class folders, a CSV of path and label, or what `pattern` reads.
+        budget: time of each run, such as `10m`.
+        methods: pretext tasks to try; by default all that can work on the images.
+        out: folder for trials, results, verdict and report.
+        encoder: `small`, `alexnet`, `nin` or the name of a timm model.
+        image_size: side in pixels of what the encoder sees.
+        store_size: side in pixels at which images are decoded.
+        seeds: runs of each finalist whose mean is reported; with one, no winner is declared.
+        finalists: methods that get these runs, if there are more; chosen inside the labels by one run of each.
+        label_budgets: labels per class to judge with, `all` for all of them.
+        draws: label draws at each budget.
+        pattern: regular expression with one group that finds the class in a file name, for flat folders.
+        group: regular expression with one group that finds what belongs together (patient, scene) in a file name.
+        transductive: whether test images may be pretrained on.
+        plan: `plan.json` of an earlier advice, to repeat it exactly.
+        device: `auto`, `cpu` or `cuda`.
+        precision: `auto`, `float32` or `bfloat16`.
+        threads: CPU threads.
+        cache: folder of decoded images; by default the user's cache.
+        progress: told what is being done.
+
+    Returns:
+        The verdict; `verdict.json`, `results.json` and `report.html` are in `out`.
+
+    Raises:
+        InputError: for settings, images or labels that cannot be used.
+    """
+    asked = {
+        "encoder": encoder, "budget": budget, "seeds": list(range(seeds)), "finalists": finalists,
+        "label_budgets": list(label_budgets), "draws": draws, "transductive": transductive,
+        "pattern": pattern, "group": group,
+    }  # fmt: skip
+    _check(asked, methods, out)
+    given = read_plan(plan) if plan is not None else None
+    before = read_plan(out / "plan.json") if (out / "plan.json").is_file() else None
+    if given is not None and before is not None and given != before:
+        raise InputError(f"{str(out)!r} holds the advice of another plan; use another --out.")
+    known = given or before
+    if data is None and known is None:
+        raise InputError("No images were given; name a folder, or a --plan that names it.")
+    rules: dict[str, Any] = dict(asked) if given is None else {name: getattr(given, name) for name in asked}
+    material = open_material(
+        known.data if data is None and known is not None else data,
+        given.labels if labels is None and given is not None else labels,
+        image_size=image_size or (known.image_size if known else None),
+        store_size=store_size or (known.store_size if known else None),
+        label_budgets=rules["label_budgets"], draws=rules["draws"], transductive=rules["transductive"],
+        pattern=rules["pattern"], group=rules["group"], cache=cache, progress=progress,
+    )  # fmt: skip
+    bench = _bench(
+        material, known, {"encoder": encoder, "device": device, "precision": precision, "threads": threads}, progress
+    )
+    if known is not None:
+        now = material.content() if given is not None else {**material.content(), **asked}
+        refuse_changes(known, now, methods if given is None else None, out)
+        final = known
+    else:
+        kept, excluded = choose_methods(methods, folder_facts(material.images, material.image_size))
+        progress.note(f"Timing a step of {', '.join(kept)}.")
+        measured = bench.measure(kept, material.exam is not None)
+        final = make_plan(asked, material.described(), kept, excluded, measured, material.exam)
+        bench.steps = final.steps
+    final.write(out / "plan.json")
+    return _carry_out(final, material, bench, out, progress)
+
+
+def _check(asked: Mapping[str, Any], methods: tuple[str, ...] | None, out: Path) -> None:
+    read_seconds(asked["budget"])
+    for name in ("finalists", "draws"):
+        if asked[name] < 1:
+            raise InputError(f"{name} must be at least 1, got {asked[name]}.")
+    if not asked["seeds"]:
+        raise InputError("seeds must be at least 1; 3 or more tell how much training varies.")
+    for budget in asked["label_budgets"]:
+        if budget is not None and budget < 1:
+            raise InputError(f"A label budget is a number of labels per class from 1, or all, got {budget}.")
+    for name in methods or ():
+        table.entry(name)
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{str(out)!r} is a file; give --out a folder.")
+
+
+def _bench(material: Material, known: Plan | None, asked: Mapping[str, Any], progress: Progress) -> Any:
+    from selfsup.advice.bench import Workbench
+
+    settings = {name: getattr(known, name) if known is not None else value for name, value in asked.items()}
+    settings["image_size"] = material.image_size
+    bench = Workbench(material.images, material.labelled, settings, dict(known.steps) if known else {}, progress)
+    if material.exam is not None:
+        exam = material.exam
+        bench.know(exam.labels, exam.classes, exam.test, exam.groups)
+    return bench
+
+
+def _carry_out(plan: Plan, material: Material, bench: Any, out: Path, progress: Progress) -> Verdict:
+    notes = [*material.notes, *(f"{method} is left out: {reason}." for method, reason in plan.excluded.items())]
+    for note in [*notes, forecast_sentence(plan)]:
+        progress.note(note)
+    if material.exam is None:
+        verdict = without_labels(plan, bench, out, notes, progress)
+    else:
+        verdict = conclude(carry_out(plan, bench, material.exam, out, progress.note), out, notes, progress)
+    write_report(out)
+    return verdict

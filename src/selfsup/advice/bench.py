@@ -1,0 +1,167 @@
+"""Where advice meets training and evaluation: the only file here that loads torch."""
+
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from selfsup.advice.plan import SUPERVISED_BATCH, Measured
+from selfsup.advice.trial import Bench, Features
+from selfsup.data.images import ImageStore
+from selfsup.evaluation.features import pixel_features, stage_features
+from selfsup.evaluation.retrieval import neighbour_sheet
+from selfsup.evaluation.supervised import train_supervised
+from selfsup.networks.encoders import Encoder, build_encoder, load_encoder
+from selfsup.progress import Progress, silent
+from selfsup.run import Run
+from selfsup.training.build import NORM_IMAGES, with_clean_norms
+from selfsup.training.prepare import hold_out, prepare
+from selfsup.training.pretrain import pretrain
+from selfsup.training.rehearsal import Rehearsal, peak_memory_mb, seconds_per_step
+
+MAX_WIDTH = 1024
+"""Largest number of features of a stage in a probe."""
+TUNING = 4
+"""Learning rates are tried with a quarter of the steps, so that three of them cost about one training."""
+
+
+class Workbench(Bench):
+    """Trains, computes features and trains on labels, all on one device and with one number of threads.
+
+    Args:
+        images: to pretrain on; the test images are not among them.
+        labelled: all labelled images, or None.
+        settings: `encoder`, `image_size`, `device`, `precision`, `threads`, as `pretrain` takes them.
+        steps: of each method; empty until they are known.
+        progress: told what is being done.
+    """
+
+    def __init__(
+        self,
+        images: ImageStore,
+        labelled: ImageStore | None,
+        settings: Mapping[str, Any],
+        steps: Mapping[str, int],
+        progress: Progress = silent,
+    ) -> None:
+        self.images, self.labelled = images, labelled
+        self.settings, self.steps, self.progress = dict(settings), steps, progress
+        self._labels: NDArray[np.int64] | None = None
+
+    def know(
+        self, labels: NDArray[np.int64], classes: int, test: NDArray[np.int64], groups: NDArray[np.int64] | None
+    ) -> None:
+        """Take the labels that networks may be trained on, and the test images they are asked."""
+        self._labels, self._classes, self._test, self._groups = labels, classes, test, groups
+
+    def pretrain(self, method: str, seed: int, folder: Path) -> None:
+        """Train, or resume, until the run folder is complete."""
+        pretrain(
+            method,
+            self.images,
+            out=folder,
+            seed=seed,
+            steps=self.steps[method],
+            progress=self.progress,
+            **self.settings,
+        )
+
+    def cost(self, folder: Path) -> dict[str, Any]:
+        """Read what a finished run cost."""
+        return Run(folder).summary
+
+    def features(self, folder: Path) -> Features:
+        """Give the stages of a run's encoder on all labelled images."""
+        return self._stages(load_encoder(folder))
+
+    def untrained(self, seed: int) -> Features:
+        """Give the stages of an encoder with random weights and re-estimated statistics on all labelled images."""
+        return self._stages(self._random(seed))
+
+    def pixels(self) -> Features:
+        """Give the labelled images themselves, one stage."""
+        assert self.labelled is not None
+        return {"pixels": pixel_features(self.labelled)}
+
+    def supervised(
+        self, start: Path | None, seed: int, positions: NDArray[np.int64], steps: int, lr: float | None
+    ) -> tuple[NDArray[np.int64], float]:
+        """Train a network on labelled images; give the class of each test image, and the learning rate."""
+        assert self.labelled is not None
+        assert self._labels is not None
+        encoder = (self._random(seed) if start is None else load_encoder(start)).to(self._device)
+        images, labels = self.labelled.select(positions), self._labels[positions]
+        groups = None if self._groups is None else self._groups[positions]
+        words: dict[str, Any] = {
+            "seed": seed, "batch_size": SUPERVISED_BATCH, "groups": groups, "progress": self.progress,
+            "norm_images": images.select(np.arange(min(NORM_IMAGES, len(images)))),
+        }  # fmt: skip
+        if lr is None:
+            lr = train_supervised(encoder, images, labels, self._classes, steps=max(1, steps // TUNING), **words).lr
+        trained = train_supervised(encoder, images, labels, self._classes, steps=steps, lr=lr, **words)
+        return trained.predict(self.labelled.select(self._test)).astype(np.int64), lr
+
+    def neighbours(self, folder: Path, out: Path) -> None:
+        """Draw what an encoder takes for alike."""
+        neighbour_sheet(load_encoder(folder).to(self._device), self.images, out)
+
+    def measure(self, methods: Sequence[str], with_labels: bool) -> Measured:
+        """Time a step of every method, one after the other in turn, and a step of training on labels."""
+        prepared = {
+            name: prepare(name, self.images, steps=1, progress=self.progress, **self.settings) for name in methods
+        }
+        any_settings = next(iter(prepared.values())).settings
+        self.settings |= {name: getattr(any_settings, name) for name in ("device", "precision", "threads")}
+        taken = seconds_per_step([Rehearsal(p.settings, p.images) for p in prepared.values()])
+        encoder = self._random(0)
+        return Measured(
+            seconds_per_step=dict(zip(methods, taken, strict=True)),
+            batch_size={name: p.settings.recipe.batch_size for name, p in prepared.items()},
+            supervised_seconds=self._supervised_seconds() if with_labels else 0.0,
+            device=any_settings.device,
+            precision=any_settings.precision,
+            threads=any_settings.threads,
+            memory_mb=peak_memory_mb(self._device),
+            weights_mb=sum(parameter.numel() for parameter in encoder.parameters()) * 4 / 1e6,
+        )
+
+    def _supervised_seconds(self, steps: int = 12) -> float:
+        """Time a step of training on labels: the difference of two lengths, so that the start does not count."""
+        few = self.images.select(np.arange(min(len(self.images), 2 * SUPERVISED_BATCH)))
+        norms = few.select(np.arange(min(len(few), 8)))
+        labels = np.arange(len(few)) % 2
+        times = []
+        for length in (2, 2, 2 + steps):
+            began = perf_counter()
+            train_supervised(
+                self._random(0), few, labels, 2, steps=length, batch_size=SUPERVISED_BATCH, lr=0.01, norm_images=norms
+            )
+            times.append(perf_counter() - began)
+        return max((times[2] - times[1]) / steps, 1e-6)
+
+    def _random(self, seed: int) -> Encoder:
+        encoder = build_encoder(self.settings["encoder"], self.settings["image_size"], seed=seed).to(self._device)
+        return with_clean_norms(encoder, hold_out(self.images)[0])
+
+    def _stages(self, encoder: Encoder) -> Features:
+        assert self.labelled is not None
+        return stage_features(encoder.to(self._device), self.labelled, max_width=MAX_WIDTH, progress=self.progress)
+
+    @property
+    def _device(self) -> torch.device:
+        name = self.settings["device"]
+        return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
+
+
+def keep_encoder(run: Path, out: Path, command: str) -> None:
+    """Copy a run's encoder, with the command that trains it longer."""
+    out.mkdir(parents=True, exist_ok=True)
+    for name in ("encoder.safetensors", "encoder.json", "config.yaml"):
+        if (run / name).is_file():
+            shutil.copyfile(run / name, out / name)
+    (out / "command.txt").write_text(command + "\n", encoding="utf-8", errors="surrogateescape")

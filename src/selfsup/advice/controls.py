@@ -1,0 +1,105 @@
+"""The arms that a method must beat: raw pixels, an untrained encoder, and training on the labels alone.
+
+Fine-tuning stands beside training from scratch, with the same steps, views and tuning: a frozen encoder against a
+trained network alone would compare apples with oranges.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from selfsup.advice.plan import Supervised, fingerprint
+from selfsup.advice.trial import Answers, Bench, Exam, Failure, Key, attempt, probe, read_answers, whole_network
+
+
+def pixels(bench: Bench, exam: Exam, folder: Path, asked: str, failures: list[Failure]) -> Answers | None:
+    """Probe the images themselves."""
+    return attempt(
+        lambda: _kept(folder / "pixels", asked, lambda: probe(bench.pixels(), exam)), "raw pixels", None, failures
+    )
+
+
+def untrained(
+    bench: Bench, exam: Exam, seeds: Sequence[int], folder: Path, asked: str, failures: list[Failure]
+) -> list[Answers]:
+    """Probe untrained encoders of the methods' seeds, with every courtesy that trained ones get."""
+    found = []
+    for seed in seeds:
+
+        def work(seed: int = seed) -> Answers:
+            return _kept(folder / f"untrained-seed{seed}", asked, lambda: probe(bench.untrained(seed), exam))
+
+        found.append(attempt(work, "the untrained encoder", seed, failures))
+    return [answers for answers in found if answers is not None]
+
+
+def on_labels(
+    bench: Bench,
+    exam: Exam,
+    supervised: Supervised,
+    per_class: int | None,
+    repeats: int,
+    seeds: Sequence[int],
+    name: str,
+    start: Callable[[int], Path] | None,
+    folder: Path,
+    asked: str,
+    failures: list[Failure],
+) -> NDArray[np.bool_] | None:
+    """Train networks on the labels of one budget; give which test images they get right, [repeats, D, T].
+
+    The learning rate is chosen inside the labels of the first training, and the others use it.
+
+    Args:
+        bench: trains.
+        exam: labels and test images.
+        supervised: number of steps.
+        per_class: the budget.
+        repeats: trainings for each draw.
+        seeds: each draw and repeat takes the next one.
+        name: of the arm.
+        start: run folder whose encoder a seed starts from; None: from scratch.
+        folder: where answers are kept.
+        asked: fingerprint of everything that decides the answers.
+        failures: gets what went wrong; a repeat with a failure is left out.
+    """
+    keys = exam.keys(per_class)
+    lr: list[float] = []
+
+    def train(key: Key, seed: int) -> Answers:
+        predicted, used = bench.supervised(
+            None if start is None else start(seed), seed, exam.positions(key), supervised.steps[per_class],
+            lr[0] if lr else None,
+        )  # fmt: skip
+        return whole_network({key: predicted}, exam, {key: used})
+
+    complete = []
+    for repeat in range(repeats):
+        cells = []
+        for place, key in enumerate(keys):
+            seed = seeds[(repeat * len(keys) + place) % len(seeds)]
+            words = "all" if per_class is None else per_class
+            file = folder / f"{name.replace(' ', '-')}-{words}-draw{key[1]}-seed{seed}"
+            own = fingerprint(asked, str(supervised.steps[per_class]), str(lr))
+
+            def work(file: Path = file, own: str = own, key: Key = key, seed: int = seed) -> Answers:
+                return _kept(file, own, lambda: train(key, seed))
+
+            answers = attempt(work, f"{name} with {words} labels", seed, failures)
+            if answers is not None:
+                cells.append(answers.at(key) == exam.truth)
+                lr = lr or [float(answers.rows[0]["lr"])]
+        if len(cells) == len(keys):
+            complete.append(np.stack(cells))
+    return np.stack(complete) if complete else None
+
+
+def _kept(file: Path, asked: str, work: Callable[[], Answers]) -> Answers:
+    """Read answers from disk, or work them out and keep them."""
+    found = read_answers(file, asked)
+    if found is None:
+        found = work()
+        found.write(file, asked)
+    return found

@@ -1,0 +1,72 @@
+"""What can be seen in a folder before anything is trained, and which methods it rules out."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from selfsup.data.images import ImageStore
+
+
+@dataclass(frozen=True)
+class FolderFacts:
+    """What can be seen in a folder before anything is trained."""
+
+    count: int
+    image_size: int
+    gray: bool
+    """Whether the three channels are equal."""
+
+
+def folder_facts(images: "ImageStore", image_size: int, looked_at: int = 256) -> FolderFacts:
+    """Look at images spread over the folder."""
+    few = np.unique(np.linspace(0, len(images) - 1, min(looked_at, len(images)), dtype=np.int64))
+    rows = images.rows(few).astype(np.int16)
+    spread = rows.max(axis=1) - rows.min(axis=1)  # [n, S, S]
+    # JPEG leaves gray images a few levels of colour
+    colourful = (np.quantile(spread.reshape(len(few), -1), 0.99, axis=1) > 8).mean()
+    return FolderFacts(len(images), image_size, gray=bool(colourful < 0.01))
+
+
+Rule = Callable[[FolderFacts], str | None]
+
+
+def needs_colour(facts: FolderFacts) -> str | None:
+    """Refuse gray images."""
+    return "the images are gray, and there is no colour to predict" if facts.gray else None
+
+
+def needs_pixels(side: int) -> Rule:
+    """Refuse images below a side in pixels."""
+
+    def rule(facts: FolderFacts) -> str | None:
+        if facts.image_size >= side:
+            return None
+        return f"it needs at least {side} pixels, and the images have {facts.image_size}"
+
+    return rule
+
+
+def needs_images(count: int) -> Rule:
+    """Refuse folders of fewer images."""
+
+    def rule(facts: FolderFacts) -> str | None:
+        return f"it needs at least {count} images, and there are {facts.count}" if facts.count < count else None
+
+    return rule
+
+
+RULES: dict[str, list[Rule]] = {
+    "simclr": [needs_images(32)],  # a batch is a quarter of the images, and below 8 there is nothing to contrast with
+    "colorization": [needs_colour],
+    "splitbrain": [needs_colour],
+    "jigsaw": [needs_pixels(48)],
+}
+"""What rules a method out; a method without a line here fits every folder."""
+
+
+def fits(method: str, facts: FolderFacts) -> str | None:
+    """Say why a method cannot work on a folder, or None where nothing speaks against it."""
+    return next((reason for rule in RULES.get(method, []) if (reason := rule(facts)) is not None), None)

@@ -1,0 +1,209 @@
+"""The images of an advice: what is pretrained on, what is learned from with labels, and what is only asked."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from selfsup.advice.plan import fingerprint
+from selfsup.advice.trial import Exam
+from selfsup.errors import InputError
+from selfsup.progress import Progress, silent
+
+if TYPE_CHECKING:
+    from selfsup.data.images import ImageStore
+    from selfsup.data.labels import LabelledImages
+
+LEAST_IMAGES = 16
+LEAST_TEST_IMAGES = 8
+
+
+@dataclass(frozen=True)
+class Material:
+    """Opened images and labels."""
+
+    images: "ImageStore"
+    """To pretrain on: without test images and their near-duplicates, unless that was asked for."""
+    labelled: "ImageStore | None"
+    exam: Exam | None
+    image_size: int
+    source: str
+    labels_source: str | None
+    notes: list[str] = field(default_factory=list)
+
+    def content(self) -> dict[str, Any]:
+        """Give the fields of a plan by which changed images are noticed."""
+        exam = self.exam
+        parts = None if exam is None or self.labelled is None else fingerprint(
+            self.labelled.hashes, ",".join(map(str, exam.labels)), ",".join(map(str, exam.test)), exam.names
+        )  # fmt: skip
+        return {"images": fingerprint(self.images.hashes), "labelled": parts, "image_size": self.image_size}
+
+    def described(self) -> dict[str, Any]:
+        """Give the fields of a plan that say which images it is for."""
+        side = int(self.images.rows(np.arange(1)).shape[-1])
+        exam = self.exam
+        stored = len(self.images) + (0 if self.labelled is None else len(self.labelled))
+        return {
+            **self.content(), "data": self.source, "labels": self.labels_source, "count": len(self.images),
+            "pool": 0 if exam is None else len(exam.pool), "test": 0 if exam is None else len(exam.test),
+            "store_size": side,
+            "store_mb": stored * 3 * side**2 / 1e6,
+        }  # fmt: skip
+
+
+def open_material(
+    data: Any,
+    labels: Any,
+    *,
+    image_size: int | None,
+    store_size: int | None,
+    label_budgets: Sequence[int | None],
+    draws: int,
+    transductive: bool = False,
+    pattern: str | None = None,
+    group: str | None = None,
+    cache: Path | None = None,
+    progress: Progress = silent,
+) -> Material:
+    """Open images and labels, split off the test images and take them out of pretraining.
+
+    Raises:
+        InputError: if too little is left of either.
+    """
+    from selfsup.data.images import open_images
+    from selfsup.data.labels import open_labelled, test_split
+    from selfsup.data.sizes import natural_size
+
+    size = image_size or natural_size(data)
+    images = open_images(data, size, store_size=store_size, cache=cache, progress=progress)
+    notes = [*images.notes]
+    if images.skipped:
+        notes.append(f"{len(images.skipped)} files could not be used; skipped.csv of each run names them.")
+    if labels is None:
+        return Material(images, None, None, size, shown(data), None, notes)
+    side = int(images.rows(np.arange(1)).shape[-1])
+    labelled = open_labelled(
+        labels, size, store_size=side, pattern=pattern, group=group, cache=cache, progress=progress
+    )
+    notes += [note for note in labelled.notes if note not in notes]
+    pool, test = test_split(labelled)
+    exam = make_exam(labelled, pool, test, label_budgets, draws)
+    if transductive:
+        notes.append("Transductive: the test images stay among the images to pretrain on.")
+    else:
+        kept, said = without_test(images, labelled.images.select(test), group)
+        notes += said
+        images = images.select(kept)
+    return Material(images, labelled.images, exam, size, shown(data), shown(labels), notes)
+
+
+def make_exam(
+    labelled: "LabelledImages",
+    pool: NDArray[np.int64],
+    test: NDArray[np.int64],
+    label_budgets: Sequence[int | None],
+    draws: int,
+) -> Exam:
+    """Draw the labelled images of every budget inside the pool.
+
+    Raises:
+        InputError: if there is too little to learn from or to test on.
+    """
+    from selfsup.evaluation.budgets import label_draws
+
+    labels = np.asarray(labelled.labels, dtype=np.int64)
+    classes = len(labelled.classes)
+    if len(test) < LEAST_TEST_IMAGES or len(np.unique(labels[pool])) < 2 or len(np.unique(labels[test])) < 2:
+        raise InputError(
+            f"There are too few labelled images: {len(pool)} to learn from and {len(test)} to test on, in {classes} "
+            f"classes; give {LEAST_TEST_IMAGES} test images and 2 classes at least, or leave --labels out."
+        )
+    missing = sorted(set(np.unique(labels[test])) - set(np.unique(labels[pool])))
+    if missing:
+        names = ", ".join(repr(labelled.classes[label]) for label in missing[:5])
+        raise InputError(f"There are test images but none to learn from of the class {names}; label more of it.")
+    found = label_draws(labels[pool], label_budgets, draws, 0)
+    if not found:
+        wanted = ", ".join(str(budget) for budget in label_budgets)
+        raise InputError(f"No class budget of {wanted} can be filled from {len(pool)} labelled images; add all.")
+    return Exam(
+        labels, classes, np.asarray(pool), np.asarray(test), _distinct(found, len(pool)),
+        None if labelled.groups is None else np.asarray(labelled.groups, dtype=np.int64), tuple(labelled.classes),
+    )  # fmt: skip
+
+
+def _distinct(
+    draws: dict[tuple[int | None, int], NDArray[np.int64]], pool: int
+) -> dict[tuple[int | None, int], NDArray[np.int64]]:
+    """Leave out what repeats: a budget that takes the whole pool has one draw, and is not also called all."""
+    whole = {key for key, positions in draws.items() if len(positions) == pool}
+    numbered = any(key[0] is not None for key in whole)
+    return {
+        key: positions
+        for key, positions in draws.items()
+        if key not in whole or (key[1] == 0 and (key[0] is not None or not numbered))
+    }
+
+
+def without_test(
+    images: "ImageStore", test: "ImageStore", group: str | None = None
+) -> tuple[NDArray[np.int64], list[str]]:
+    """Give the positions of the images that have nothing to do with the test images, and say what left.
+
+    Test images leave, their near-duplicates, and members of their groups.
+
+    Args:
+        images: to pretrain on.
+        test: what encoders will be asked.
+        group: regular expression that finds the group in a file name.
+
+    Raises:
+        InputError: if fewer than 16 are left.
+    """
+    from selfsup.data.doctor import overlap
+
+    hashes = set(test.hashes)
+    same = np.array([content in hashes for content in images.hashes], dtype=bool)
+    near = np.zeros(len(images), dtype=bool)
+    near[overlap(images, test)] = True
+    grouped = _of_test_groups(images.names, test.names, group)
+    kept = np.flatnonzero(~(same | near | grouped))
+    notes = []
+    if len(kept) < len(images):
+        relatives = f" and {int((grouped & ~near & ~same).sum()):,} members of their groups" if grouped.any() else ""
+        notes.append(
+            f"{int(same.sum()):,} test images, {int((near & ~same).sum()):,} near-duplicates of test images{relatives} "
+            f"were taken out of pretraining; {len(kept):,} images are left."
+        )
+    if len(kept) < LEAST_IMAGES:
+        raise InputError(
+            f"Only {len(kept)} images are left to pretrain on when the test images are taken out, and {LEAST_IMAGES} "
+            "are needed; give more unlabelled images, or allow test images with --transductive."
+        )
+    return kept, notes
+
+
+def _of_test_groups(names: Sequence[str], test: Sequence[str], group: str | None) -> NDArray[np.bool_]:
+    """Say which images are of a group that the test images hold too."""
+    if group is None:
+        return np.zeros(len(names), dtype=bool)
+    from selfsup.data.layouts import from_group_pattern
+
+    asked = set(from_group_pattern(test, group)) - {""}
+    expression = re.compile(group)  # from_group_pattern refuses a pattern that matches nothing, which is no error here
+    found = [expression.search(name) for name in names]
+    return np.array([m is not None and m.group(1 if expression.groups else 0) in asked for m in found], dtype=bool)
+
+
+def shown(source: Any) -> str:
+    """Name a source so that a command can use it again."""
+    if isinstance(source, Path):
+        return str(source.expanduser().resolve())
+    if isinstance(source, str):
+        return source if source.split(":")[0] == "scenes" else str(Path(source).expanduser().resolve())
+    return f"<{type(source).__name__}>"

@@ -1,0 +1,359 @@
+"""The plan: what will be trained and for how many steps, measured once and then repeated exactly.
+
+`plan.json` holds every field of `Plan`. A person may hand it to `--plan`; the same plan on the same images gives the
+same numbers.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from selfsup import methods as table
+from selfsup.advice.facts import FolderFacts, fits
+from selfsup.errors import InputError
+from selfsup.recipe import seconds as read_seconds
+from selfsup.run import write_json
+
+if TYPE_CHECKING:
+    from selfsup.advice.trial import Exam
+
+FORMAT = 1
+FINALISTS = 3
+"""Methods that get fresh seeds; with no more than these, screening has nothing to decide and is left out."""
+FAMILIES = 2
+"""Families kept among the finalists: contrastive and generative tasks start slowly, and early order can turn."""
+SCREENING_SEED = 1000
+"""Of the one run from which finalists are chosen; its numbers are never reported as a result."""
+PASSES = 60
+"""Passes over the labelled images after which training from scratch gains little more."""
+LEAST_STEPS = 200
+"""Of training from scratch, however few labels there are."""
+SUPERVISED_BATCH = 128
+SUPERVISED_SHARE = 0.5
+"""Time that training on the labels may take, as a share of the time of pretraining."""
+
+
+class Measured(NamedTuple):
+    """What was found before the first step."""
+
+    seconds_per_step: dict[str, float]
+    batch_size: dict[str, int]
+    supervised_seconds: float
+    """Of a step of training on the labels."""
+    device: str
+    precision: str
+    threads: int
+    memory_mb: float
+    weights_mb: float
+    """Of the encoder."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What `advise` does; equal plans on equal images give equal numbers."""
+
+    data: str
+    images: str
+    """Fingerprint of the images to pretrain on."""
+    count: int
+    labels: str | None
+    labelled: str | None
+    """Fingerprint of the labelled images, their classes and their split."""
+    pool: int = 0
+    test: int = 0
+    encoder: str
+    image_size: int
+    store_size: int
+    device: str
+    precision: str
+    threads: int
+    budget: str
+    methods: list[str]
+    excluded: dict[str, str] = field(default_factory=dict)
+    seconds_per_step: dict[str, float]
+    steps: dict[str, int]
+    batch_size: dict[str, int]
+    screening_seed: int | None
+    """None: there are no more methods than finalists, so all of them get fresh seeds at once."""
+    seeds: list[int]
+    finalists: int
+    label_budgets: list[int | None] = field(default_factory=list)
+    """Labels per class; null is all labels of the pool."""
+    draws: int = 1
+    draw_seed: int = 0
+    pattern: str | None = None
+    group: str | None = None
+    transductive: bool = False
+    supervised: dict[str, Any] = field(default_factory=dict)
+    """As `Supervised` writes itself."""
+    forecast: dict[str, float] = field(default_factory=dict)
+    trials: list[dict[str, Any]] = field(default_factory=list)
+    """One row for each run; `arm` is null for finalists that are not chosen yet."""
+    command: str = ""
+    """Does the same, timing included, once more."""
+    format: int = FORMAT
+
+    def fingerprint(self) -> str:
+        """Name everything that decides a result; measured times and forecasts do not."""
+        left_out = (
+            "seconds_per_step", "forecast", "data", "labels", "budget", "excluded", "methods", "steps", "trials", "command",
+        )  # fmt: skip
+        kept = {name: value for name, value in asdict(self).items() if name not in left_out}
+        return sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:16]
+
+    def write(self, file: Path) -> None:
+        """Write `plan.json`."""
+        write_json(file, asdict(self))
+
+
+def read_plan(file: Path) -> Plan:
+    """Read a plan.
+
+    Raises:
+        InputError: if the file is missing or is no plan.
+    """
+    if not file.is_file():
+        raise InputError(f"There is no plan {str(file)!r}; give the plan.json of an earlier advise.")
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        names = {f.name for f in fields(Plan)}
+        plan = Plan(**{name: value for name, value in content.items() if name in names})
+    except (ValueError, TypeError, AttributeError) as error:
+        raise InputError(f"{str(file)!r} is not a plan ({error}); give the plan.json of an earlier advise.") from error
+    if plan.format != FORMAT:
+        raise InputError(f"{str(file)!r} is a plan of format {plan.format}, this version reads {FORMAT}; leave it out.")
+    for method in plan.methods:
+        table.entry(method)
+    return plan
+
+
+def refuse_changes(before: Plan, now: Mapping[str, Any], methods: Sequence[str] | None, folder: Path) -> None:
+    """Compare the settings of a plan on disk with those asked for; measured choices are kept.
+
+    Raises:
+        InputError: naming the first setting that differs.
+    """
+    for name, value in now.items():
+        if getattr(before, name) == value:
+            continue
+        if name in ("images", "labelled"):
+            which = "images" if name == "images" else "labelled images"
+            raise InputError(
+                f"The {which} are not those that the plan in {str(folder)!r} was made for; use another --out."
+            )
+        raise InputError(
+            f"The advice in {str(folder)!r} was started with {name.replace('_', '-')} {_shown(getattr(before, name))}, "
+            f"now {_shown(value)} was given; use the old value to resume it, or another --out."
+        )
+    planned = {*before.methods, *before.excluded}
+    if methods is not None and set(methods) != planned:
+        raise InputError(
+            f"The advice in {str(folder)!r} was started with methods {','.join(sorted(planned))}, now "
+            f"{','.join(methods)} was given; use the old ones to resume it, or another --out."
+        )
+
+
+def _shown(value: Any) -> str:
+    return ",".join("all" if v is None else str(v) for v in value) if isinstance(value, list) else str(value)
+
+
+def choose_methods(names: Sequence[str] | None, facts: FolderFacts) -> tuple[list[str], dict[str, str]]:
+    """Give the methods to try, and why others are left out.
+
+    Raises:
+        InputError: for an unknown name, or when none is left.
+    """
+    wanted = list(dict.fromkeys(table.METHODS if names is None else names))
+    for name in wanted:
+        table.entry(name)
+    excluded = {name: reason for name in wanted if (reason := fits(name, facts)) is not None}
+    kept = [name for name in wanted if name not in excluded]
+    if not kept:
+        why = "; ".join(f"{name}: {reason}" for name, reason in excluded.items()) or "none was named"
+        raise InputError(f"No method is left to try ({why}); name others with --methods.")
+    return kept, excluded
+
+
+def fix_steps(budget: str, seconds_per_step: Mapping[str, float]) -> dict[str, int]:
+    """Turn the time of one run into a number of steps for each method, once."""
+    time = read_seconds(budget)
+    return {name: max(1, int(time / taken)) for name, taken in seconds_per_step.items()}
+
+
+class Supervised(NamedTuple):
+    """How networks are trained on the labels; the same for training from scratch and for fine-tuning."""
+
+    steps: dict[int | None, int]
+    """At each budget."""
+    scratch: dict[int | None, int]
+    """Trainings per draw at each budget that is done; at the smaller budgets every draw has another seed."""
+    tuned_methods: int
+    """Finalists that are fine-tuned, at the largest budget, best first."""
+    tuned_repeats: int
+    """Fine-tunings per draw."""
+    left_out: list[str]
+
+    def written(self) -> dict[str, Any]:
+        """Give what `plan.json` holds; null as a budget is all labels."""
+        pairs = {"steps": list(self.steps.items()), "scratch": list(self.scratch.items())}
+        return {**self._asdict(), **{name: [list(pair) for pair in value] for name, value in pairs.items()}}
+
+
+def read_supervised(written: Mapping[str, Any]) -> Supervised:
+    """Read what `Supervised.written` gave."""
+    pairs = {name: {b: n for b, n in written[name]} for name in ("steps", "scratch")}  # noqa: C416 - lists from JSON
+    return Supervised(**{**written, **pairs})
+
+
+def plan_supervised(
+    plan: Plan, seconds: float, sizes: Mapping[int | None, int], draws: Mapping[int | None, int]
+) -> Supervised:
+    """Decide how often and how long networks are trained on the labels, within a share of the pretraining time.
+
+    First comes scratch at the largest budget, then fine-tuning of the best finalist there, then scratch at the
+    smaller budgets, then fine-tuning of the others. One training may take as long as one pretraining.
+
+    Args:
+        plan: with steps and seeds.
+        seconds: of one step of training on the labels.
+        sizes: labels at each budget, from few to many.
+        draws: draws at each budget.
+    """
+    run_seconds = read_seconds(plan.budget)
+    most = max(1, int(run_seconds / seconds))
+    steps = {budget: _supervised_steps(n, most) for budget, n in sizes.items()}
+    largest = list(sizes)[-1]
+    finalists, seeds = min(plan.finalists, len(plan.methods)), len(plan.seeds)
+    left = SUPERVISED_SHARE * run_seconds * (finalists * seeds + len(plan.methods) * (plan.screening_seed is not None))
+
+    def cost(budget: int | None, repeats: int) -> float:
+        return steps[budget] * seconds * (repeats * draws[budget] + 1)  # one more for the learning rate
+
+    full = max(1, seeds // draws[largest])
+    scratch = {largest: full}
+    left -= cost(largest, full)
+    repeats = next((r for r in range(full, 0, -1) if cost(largest, r) <= left), 0)
+    left -= cost(largest, repeats) if repeats else 0
+    left_out = []
+    for budget in list(sizes)[-2::-1]:
+        if cost(budget, 1) <= left:
+            left -= cost(budget, 1)
+            scratch[budget] = 1
+        else:
+            left_out.append(f"Training from scratch with {budget} labels per class was left out to keep to the budget.")
+    tuned = min(finalists, 1 + int(left / cost(largest, repeats))) if repeats else 0
+    if tuned == 0:
+        left_out.append(
+            "Fine-tuning was left out to keep to the budget, so frozen encoders stand against trained networks."
+        )
+    elif tuned < finalists or repeats < full:
+        which = "all finalists" if tuned == finalists else f"{tuned} of {finalists} finalists"
+        left_out.append(
+            f"To keep to the budget, {which} were fine-tuned, {repeats} of {full} times for each draw of labels."
+        )
+    if len(sizes) > 1 and tuned:
+        left_out.append("Fine-tuning was tried at the largest label budget only.")
+    return Supervised(steps, scratch, tuned, repeats, left_out)
+
+
+def _supervised_steps(labels: int, most: int) -> int:
+    wanted = max(LEAST_STEPS, PASSES * labels // min(SUPERVISED_BATCH, labels))
+    return min(most, wanted)
+
+
+def supervised_seconds(supervised: Supervised, draws: Mapping[int | None, int], seconds: float) -> float:
+    """Give the time of all training on the labels."""
+    largest = list(supervised.steps)[-1]
+    runs = {budget: repeats * draws[budget] + 1 for budget, repeats in supervised.scratch.items()}
+    tuned = supervised.tuned_methods * (supervised.tuned_repeats * draws[largest] + 1)
+    return seconds * (sum(supervised.steps[b] * n for b, n in runs.items()) + supervised.steps[largest] * tuned)
+
+
+def forecast(plan: Plan, measured: Measured, store_mb: float, on_labels: float) -> dict[str, float]:
+    """Say what the plan will take: minutes, disk and memory.
+
+    Args:
+        plan: with steps.
+        measured: times.
+        store_mb: size of the decoded images.
+        on_labels: seconds of training on the labels.
+    """
+    screened = plan.screening_seed is not None
+    finalists = min(plan.finalists, len(plan.methods)) if plan.labels else 0
+    each = {m: plan.steps[m] * plan.seconds_per_step[m] for m in plan.methods}
+    training = sum(each.values()) * screened + finalists * len(plan.seeds) * max(each.values())
+    runs = len(plan.methods) * screened + finalists * len(plan.seeds)
+    per_image = min(plan.seconds_per_step[m] / plan.batch_size[m] for m in plan.methods)
+    probing = (runs + len(plan.seeds)) * ((plan.pool + plan.test) * per_image + 3.0) if plan.labels else 0.0
+    return {
+        "minutes": round((training + on_labels + probing) / 60, 2),
+        "pretraining_minutes": round(training / 60, 2),
+        "supervised_minutes": round(on_labels / 60, 2),
+        "disk_mb": round(store_mb + runs * 10 * measured.weights_mb, 1),
+        "memory_mb": round(measured.memory_mb, 1),
+    }
+
+
+def make_plan(
+    asked: Mapping[str, Any],
+    described: Mapping[str, Any],
+    kept: Sequence[str],
+    excluded: Mapping[str, str],
+    measured: Measured,
+    exam: "Exam | None",
+) -> Plan:
+    """Fix everything before the first step.
+
+    Args:
+        asked: settings of `advise` that the plan holds.
+        described: the fields that say which images the plan is for, and `store_mb`.
+        kept: methods to try.
+        excluded: other methods, with the reason.
+        measured: times.
+        exam: the labelled images.
+    """
+    # without labels nothing can be chosen: every method runs once, and its seed is the first
+    screening = SCREENING_SEED if exam is None or len(kept) > asked["finalists"] else None
+    facts = {name: value for name, value in described.items() if name != "store_mb"}
+    plan = Plan(
+        **asked, **facts, methods=list(kept), excluded=dict(excluded), screening_seed=screening,
+        steps=fix_steps(asked["budget"], measured.seconds_per_step),
+        seconds_per_step=measured.seconds_per_step, batch_size=measured.batch_size,
+        device=measured.device, precision=measured.precision, threads=measured.threads,
+    )  # fmt: skip
+    on_labels = 0.0
+    if exam is not None:
+        draws = {budget: len(exam.keys(budget)) for budget in exam.sizes}
+        supervised = plan_supervised(plan, measured.supervised_seconds, exam.sizes, draws)
+        on_labels = supervised_seconds(supervised, draws, measured.supervised_seconds)
+        plan = replace(plan, supervised=supervised.written())
+    rows = [{"arm": method, "seed": screening} for method in kept] if screening is not None else []
+    if exam is not None:
+        chosen = list(kept) if screening is None else [None] * plan.finalists
+        rows += [{"arm": method, "seed": seed} for seed in plan.seeds for method in chosen]
+    return replace(plan, trials=rows, forecast=forecast(plan, measured, described["store_mb"], on_labels))
+
+
+def forecast_sentence(plan: Plan) -> str:
+    """Say what is to come."""
+    f = plan.forecast
+    if not f:
+        return f"{len(plan.methods)} methods, {plan.budget} each."
+    return (
+        f"Forecast: about {max(1, round(f['minutes']))} min ({f['pretraining_minutes']:.1f} of pretraining, "
+        f"{f['supervised_minutes']:.1f} of training on labels), {f['disk_mb']:,.0f} MB of disk, "
+        f"{f['memory_mb']:,.0f} MB of memory."
+    )
+
+
+def fingerprint(*parts: Sequence[str] | str) -> str:
+    """Name content by a hash."""
+    state = sha256()
+    for part in parts:
+        state.update(
+            ("\n".join(part) if not isinstance(part, str) else part).encode("utf-8", "surrogateescape") + b"\0"
+        )
+    return state.hexdigest()[:16]

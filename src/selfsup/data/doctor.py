@@ -1,0 +1,146 @@
+"""Look at images before training, and say what a person would want to know of them."""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from selfsup.data.duplicates import near_duplicates, overlap
+from selfsup.data.splits import LabelledImages
+from selfsup.data.store import ImageStore
+
+__all__ = ["Finding", "diagnose", "diagnose_labels", "near_duplicates", "overlap"]
+
+_LOOKED_AT = 4096
+"""Images, evenly spread, whose pixels are looked at."""
+_CONSTANT = 4.0  # gray levels of standard deviation
+_EXAMPLES = 5
+
+
+class Finding(NamedTuple):
+    """Something about the images, in a sentence."""
+
+    level: Literal["ok", "note", "warning"]
+    topic: str
+    """unreadable, number, sizes, duplicates, constant, gray, brightness, classes, split."""
+    text: str
+    examples: tuple[str, ...] = ()
+    """Names of files it is about, a few."""
+
+
+def diagnose(images: ImageStore, *, duplicates: bool = True) -> list[Finding]:
+    """Give findings about a folder of images, the grave ones first.
+
+    Args:
+        images: the opened images.
+        duplicates: whether to look for nearly identical images, which takes seconds for tens of thousands.
+    """
+    chosen = np.unique(np.linspace(0, len(images) - 1, min(len(images), _LOOKED_AT)).astype(np.int64))
+    findings = [_skipped(images), _number(images), *_sizes(images), *_pixels(images, chosen)]
+    if duplicates:
+        findings.append(_duplicates(images))
+    order = {"warning": 0, "note": 1, "ok": 2}
+    return sorted(findings, key=lambda finding: order[finding.level])
+
+
+def diagnose_labels(data: LabelledImages, pool: np.ndarray, test: np.ndarray) -> list[Finding]:
+    """Give findings about classes and the division into pool and test images."""
+    findings = []
+    counts = np.bincount(data.labels, minlength=len(data.classes))
+    small = [name for name, count in zip(data.classes, counts.tolist(), strict=True) if count < 10]
+    if small:
+        text = f"{len(small)} of {len(data.classes)} classes have fewer than 10 images; their results will be rough."
+        findings.append(Finding("warning", "classes", text, tuple(small[:_EXAMPLES])))
+    if counts.max() > 10 * max(1, counts.min()):
+        most, least = data.classes[int(counts.argmax())], data.classes[int(counts.argmin())]
+        text = (
+            f"The classes are uneven ({most}: {counts.max()}, {least}: {counts.min()});"
+            " look at balanced accuracy, which counts each class alike."
+        )
+        findings.append(Finding("note", "classes", text))
+    for name, part in (("pool", pool), ("test set", test)):
+        present = np.bincount(data.labels[part], minlength=len(data.classes)) > 0
+        missing = [data.classes[number] for number in np.flatnonzero(~present)]
+        if missing:
+            text = f"The {name} holds no image of {len(missing)} of {len(data.classes)} classes."
+            findings.append(Finding("warning", "split", text, tuple(missing[:_EXAMPLES])))
+    return findings
+
+
+def _skipped(images: ImageStore) -> Finding:
+    if not images.skipped:
+        return Finding("ok", "unreadable", "Every image could be read.")
+    total = len(images.skipped) + len(images)
+    reasons = Counter(item.reason.split(":")[0] for item in images.skipped)
+    most, count = reasons.most_common(1)[0]
+    text = f"{len(images.skipped)} of {total} files cannot be used ({count} because {most})."
+    level: Literal["note", "warning"] = "warning" if len(images.skipped) > total // 20 else "note"
+    return Finding(level, "unreadable", text, tuple(item.name for item in images.skipped[:_EXAMPLES]))
+
+
+def _number(images: ImageStore) -> Finding:
+    count = len(images)
+    if count < 1000:
+        text = f"{count} images are few: expect little from pretraining on them alone; start from given weights if you can."
+        return Finding("warning", "number", text)
+    return Finding("ok", "number", f"{count:,} images.")
+
+
+def _sizes(images: ImageStore) -> list[Finding]:
+    if images.sizes is None or not len(images):
+        return []
+    short, long = images.sizes.min(1), images.sizes.max(1)
+    low, middle, high = (int(value) for value in (short.min(), np.median(short), short.max()))
+    findings = [Finding("ok", "sizes", f"Short sides from {low} to {high} pixels, {middle} in the middle.")]
+    small = short < images.size
+    if small.mean() > 0.05:
+        text = f"{small.sum()} images are smaller than {images.size} pixels and were enlarged; a smaller size loses nothing."
+        findings.append(Finding("note", "sizes", text, _names(images, small)))
+    thin = long > 3 * short
+    if thin.mean() > 0.05:
+        text = f"{thin.sum()} images are more than 3 times longer than wide; only their centre square is seen."
+        findings.append(Finding("warning", "sizes", text, _names(images, thin)))
+    return findings
+
+
+def _pixels(images: ImageStore, chosen: np.ndarray) -> list[Finding]:
+    gray, spread, level = [], [], []
+    for some in np.array_split(chosen, len(chosen) // 256 + 1):
+        pixels = images.rows(some).astype(np.float32)
+        colour = (pixels.max(1) - pixels.min(1)).max((1, 2))  # JPEG leaves gray images a level or two of colour
+        gray.append(colour <= 8)
+        spread.append(pixels.std((1, 2, 3)))
+        level.append(pixels.mean((1, 2, 3)))
+    is_gray, deviation, brightness = np.concatenate(gray), np.concatenate(spread), np.concatenate(level)
+    findings = []
+    constant = deviation < _CONSTANT
+    if constant.any():
+        text = f"{constant.mean():.1%} of the images show nearly nothing: they are of one colour."
+        grave: Literal["note", "warning"] = "warning" if constant.mean() > 0.02 else "note"
+        findings.append(Finding(grave, "constant", text, tuple(images.names[n] for n in chosen[constant][:_EXAMPLES])))
+    if is_gray.all():
+        text = "All images are gray: tasks that need colour (colorization, colour jitter) have nothing to work with."
+        findings.append(Finding("note", "gray", text))
+    elif is_gray.mean() > 0.01:
+        text = f"{is_gray.mean():.0%} of the images are gray, the others in colour: colour may give them away."
+        findings.append(Finding("note", "gray", text, tuple(images.names[n] for n in chosen[is_gray][:_EXAMPLES])))
+    if not 16 < np.median(brightness) < 239:
+        what = "dark" if np.median(brightness) <= 16 else "bright"
+        findings.append(Finding("note", "brightness", f"Most images are very {what}: check their range of values."))
+    return findings
+
+
+def _duplicates(images: ImageStore) -> Finding:
+    groups = near_duplicates(images)
+    extra = groups != np.arange(len(groups))
+    if not extra.any():
+        return Finding("ok", "duplicates", "No image repeats another one.")
+    first = np.flatnonzero(extra)[:_EXAMPLES].tolist()
+    names = tuple(f"{images.names[number]} = {images.names[groups[number]]}" for number in first)
+    grave: Literal["note", "warning"] = "warning" if extra.mean() > 0.05 else "note"
+    return Finding(grave, "duplicates", f"{extra.sum()} images nearly repeat another one ({extra.mean():.1%}).", names)
+
+
+def _names(images: ImageStore, which: Sequence[bool] | np.ndarray) -> tuple[str, ...]:
+    return tuple(images.names[number] for number in np.flatnonzero(which)[:_EXAMPLES])

@@ -1,0 +1,47 @@
+"""Random draws per image that do not depend on the number of processes.
+
+Every process draws for the whole batch from the same seed and keeps its own rows, so two processes of
+B/2 images see exactly what one process of B images sees.
+"""
+
+import torch
+from torch import Tensor
+
+from selfsup import processes
+
+
+def uniform(like: Tensor, *shape: int, low: float = 0.0, high: float = 1.0) -> Tensor:
+    """Draw uniform float32 numbers [B, *shape] in [low, high), a row for each row of `like`, on its device."""
+    drawn = torch.rand(_global_rows(like), *shape, device=like.device)
+    return drawn[processes.rows(len(drawn))] * (high - low) + low
+
+
+def normal(like: Tensor, *shape: int) -> Tensor:
+    """Draw standard normal float32 numbers [B, *shape], a row for each row of `like`, on its device."""
+    drawn = torch.randn(_global_rows(like), *shape, device=like.device)
+    return drawn[processes.rows(len(drawn))]
+
+
+def integers(like: Tensor, *shape: int, below: int) -> Tensor:
+    """Draw int64 numbers [B, *shape] in [0, below), a row for each row of `like`, on its device."""
+    drawn = torch.randint(below, (_global_rows(like), *shape), device=like.device)
+    return drawn[processes.rows(len(drawn))]
+
+
+def happens(like: Tensor, probability: float) -> Tensor:
+    """Decide per image whether something happens: bool [B], true with `probability`."""
+    return uniform(like) < probability
+
+
+def _global_rows(like: Tensor) -> int:
+    return len(like) * processes.count()
+
+
+def mix(*numbers: int) -> int:
+    """Mix numbers (seed, step, turn...) into one 63-bit seed; near inputs give unrelated seeds."""
+    state = 0x9E3779B97F4A7C15
+    for number in numbers:
+        state = (state ^ (number & 0xFFFFFFFFFFFFFFFF)) * 0xBF58476D1CE4E5B9 & 0xFFFFFFFFFFFFFFFF
+        state = (state ^ (state >> 30)) * 0x94D049BB133111EB & 0xFFFFFFFFFFFFFFFF
+        state ^= state >> 31
+    return state >> 1

@@ -1,0 +1,67 @@
+"""Turn a folder of images into vectors."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from selfsup.data.images import ImageStore, Skipped, open_images
+from selfsup.errors import InputError
+from selfsup.evaluation.features import vectors
+from selfsup.networks.encoders import load_encoder
+from selfsup.progress import Progress, silent
+from selfsup.run import Run
+
+
+def embed(
+    run: Run | Path | str,
+    data: Any,
+    out: Path | str | None = None,
+    *,
+    cache: Path | None = None,
+    progress: Progress = silent,
+) -> Path:
+    """Write the encoder's vector of every image as `.npz` with `names` [N] and `vectors` [N, D].
+
+    Args:
+        run: run folder, or an exported encoder.
+        data: folder of images, or what else `pretrain` takes.
+        out: the file; by default `embeddings.npz` in the run folder.
+        cache: folder of decoded images; by default the user's cache.
+        progress: told what is being done.
+
+    Returns: the file. Read it with `numpy.load`; nothing in it is pickled.
+    """
+    folder = folder_of(run)
+    file = Path(out) if out is not None else folder / "embeddings.npz"
+    if file.suffix != ".npz":
+        raise InputError(f"Vectors are written as .npz, got {str(file)!r}; try {file.stem}.npz.")
+    encoder = load_encoder(folder)
+    images = open_images(data, encoder.image_size, cache=cache, progress=progress, min_images=1)
+    found = vectors(encoder, images, progress=progress)
+    tell_skipped(images, progress)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    temporary = file.with_name(f".{file.name}.tmp")
+    with temporary.open("wb") as opened:
+        np.savez(opened, names=np.array([_encodable(name) for name in images.names]), vectors=found)
+    temporary.replace(file)
+    return file
+
+
+def folder_of(run: Run | Path | str) -> Path:
+    """Give the folder of a run, however it was given."""
+    return run.folder if isinstance(run, Run) else Path(run)
+
+
+def tell_skipped(images: ImageStore, progress: Progress) -> None:
+    """Name the files that could not be read."""
+    shown: list[Skipped] = images.skipped[:20]
+    for name, reason in shown:
+        progress.note(f"skipped {name}: {reason}")
+    if len(images.skipped) > len(shown):
+        progress.note(f"... and {len(images.skipped) - len(shown)} more files were skipped")
+
+
+def _encodable(name: str) -> str:
+    """Replace what no encoding has in a file name that is not valid Unicode."""
+    return name.encode("utf-8", "replace").decode("utf-8")

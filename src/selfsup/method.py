@@ -1,0 +1,92 @@
+"""The contract: what a pretext task is to the rest of the program."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from typing import ClassVar, NamedTuple
+
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from selfsup.networks.encoders import Encoder
+from selfsup.recipe import Recipe
+
+
+class DataFacts(NamedTuple):
+    """What a method may know of its data before it starts."""
+
+    count: int  # type: ignore[assignment]  # a field, not tuple.count
+    """Images in the training set."""
+    image_size: int
+    """Side in pixels of what the encoder will see."""
+    sample: Callable[[int], Tensor]
+    """Give n training images [n, 3, S, S] in [0, 1], for priors, bins or k-means."""
+
+
+class Batch(NamedTuple):
+    """The images of one step, before any view is made of them."""
+
+    images: Tensor
+    """[B, 3, S, S] float32 in [0, 1], S = store size >= image size."""
+    index: Tensor  # type: ignore[assignment]  # a field, not tuple.index
+    """[B] int64, position of each image in the training set."""
+    step: int
+    """Counts batches, not optimizer steps."""
+    progress: float
+    """Share of training done, in [0, 1)."""
+    extra: Mapping[str, Tensor] = {}
+
+
+class Objective(NamedTuple):
+    """A loss to be stepped, and the part of the method that steps it."""
+
+    loss: Tensor
+    """Scalar, a mean over images."""
+    part: str = "all"
+    """A key of `Method.optimizers`."""
+    metrics: Mapping[str, Tensor] = {}
+    """Scalars worth showing, means over images (accuracy, ...)."""
+    chance: float | None = None
+    """Loss of a blind guess, where there is one."""
+
+
+class Method(nn.Module, ABC):
+    """A pretext task: owns an encoder and yields its losses from a batch of images.
+
+    Subclasses are final, one per file. Constructor: the encoder, then the hyperparameters as typed
+    keyword arguments with the paper's values; flags, help and saved settings are derived from it.
+    State is a buffer of known shape or an optimizer's, nothing else.
+    """
+
+    recipe: ClassVar[Recipe]
+    """The paper's training settings."""
+    headline: ClassVar[str]
+    """The metric that says how well the task is solved (`accuracy`), a key of `Objective.metrics`."""
+    headline_chance: ClassVar[float | None] = None
+    """The headline of a blind guess that does not look at the image, where it is known."""
+    headline_rises: ClassVar[bool] = True
+    """Whether a larger headline is better."""
+    reads: ClassVar[str] = "images"
+
+    encoder: Encoder
+    """What pretraining is for; the only part that is kept."""
+
+    @abstractmethod
+    def losses(self, batch: Batch) -> Iterator[Objective | list[Objective]]:
+        """Yield losses; each is stepped before the next is asked for, a yielded list is stepped together."""
+
+    def start(self, data: DataFacts) -> None:
+        """Prepare state that depends on the data; called once, before `optimizers` and before a checkpoint loads."""
+
+    def optimizers(self, recipe: Recipe) -> dict[str, Optimizer]:
+        """Give the optimizer of each part; every trainable parameter belongs to exactly one."""
+        return {"all": recipe.build(self.parameters())}
+
+    def start_epoch(self, embed: Callable[[nn.Module], Tensor]) -> Tensor | None:
+        """Prepare an epoch; may return the order [N] in which its images come."""
+
+    def after_step(self, progress: float) -> None:
+        """Do what follows every batch (moving averages)."""
+
+    def figures(self, batch: Batch) -> dict[str, Tensor]:
+        """Draw the task and the prediction: name -> picture [3, H, W] in [0, 1], rows of tiles."""
+        return {}

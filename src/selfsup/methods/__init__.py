@@ -1,0 +1,41 @@
+"""The table of methods. Importing it costs nothing: a method's file, and torch, load when the method is used."""
+
+import difflib
+import importlib
+from typing import TYPE_CHECKING, NamedTuple
+
+from selfsup.errors import InputError
+
+if TYPE_CHECKING:
+    from selfsup.method import Method
+
+
+class Entry(NamedTuple):
+    """A line of the table: where a method lives and what it is, in words."""
+
+    module: str
+    class_name: str
+    family: str
+    summary: str
+
+
+METHODS = {
+    "rotation": Entry("rotation", "Rotation", "predictive", "say by which quarter turn an image was turned"),
+    "dae": Entry("dae", "DenoisingAutoencoder", "generative", "undo noise that was added to an image"),
+    "simclr": Entry("simclr", "SimCLR", "contrastive", "pull two views of an image together, push others away"),
+}
+
+
+def entry(name: str) -> Entry:
+    """Find a method's line by name."""
+    if name not in METHODS:
+        near = difflib.get_close_matches(name, METHODS, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"choose one of {', '.join(METHODS)}."
+        raise InputError(f"There is no method {name!r}; {hint}")
+    return METHODS[name]
+
+
+def load(name: str) -> "type[Method]":
+    """Import a method's class by name."""
+    found = entry(name)
+    return getattr(importlib.import_module(f"selfsup.methods.{found.module}"), found.class_name)  # type: ignore[no-any-return]

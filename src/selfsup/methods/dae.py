@@ -1,0 +1,172 @@
+"""Denoising autoencoder (DAE): undo noise that was added to an image."""
+
+from collections.abc import Iterator
+from typing import ClassVar, Literal
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from selfsup.errors import InputError
+from selfsup.method import Batch, Method, Objective
+from selfsup.networks.decoders import Decoder
+from selfsup.networks.encoders import Encoder, behind_last_map
+from selfsup.recipe import Recipe
+from selfsup.views import crops, noise, sheets
+
+AMOUNTS = {"gaussian": 0.5, "masking": 0.25, "salt_and_pepper": 0.25}
+"""Top of the 2010 paper's grid for the deviation of Gaussian noise; its good default for the shares."""
+
+EMPHASES = {"none": (1.0, 1.0), "double": (1.0, 0.5), "full": (1.0, 0.0)}
+"""Weights of the errors at corrupted and at kept pixels."""
+
+
+class DenoisingAutoencoder(Method):
+    """Corrupt an image and reconstruct the clean one from the encoder's last map.
+
+    Args:
+        encoder: network to train.
+        noise: `gaussian` (added to every value), `masking` (the mean colour), or `salt_and_pepper` (white, black).
+        amount: deviation of Gaussian noise in units of the encoder's std, or the share of pixels that is
+            corrupted; None: 0.5 for gaussian, 0.25 for the others.
+        block: side in pixels of the squares that masking erases; 1 erases single pixels.
+        emphasis: weights of the errors at corrupted and kept pixels: `none` (1 and 1), `double` (1 and 0.5)
+            or `full` (1 and 0); for masking and salt and pepper.
+        loss: `squared` error of normalized values, or `cross_entropy` of values in [0, 1].
+        flip: mirror half of the images.
+
+    Source: Vincent, Larochelle, Lajoie, Bengio and Manzagol, JMLR 11:3371-3408, 2010.
+    """
+
+    recipe: ClassVar[Recipe] = Recipe(
+        optimizer="adam",
+        lr=1e-3,
+        momentum=0.9,
+        weight_decay=0.0,
+        schedule="cosine",
+        batch_size=128,
+        epochs=100.0,
+    )
+    headline: ClassVar[str] = "psnr_gain"
+    headline_chance: ClassVar[float | None] = 0.0  # giving the corrupted image back
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        *,
+        noise: Literal["gaussian", "masking", "salt_and_pepper"] = "gaussian",
+        amount: float | None = None,
+        block: int = 1,
+        emphasis: Literal["none", "double", "full"] = "none",
+        loss: Literal["squared", "cross_entropy"] = "squared",
+        flip: bool = True,
+    ) -> None:
+        super().__init__()
+        _check(noise, amount, block, emphasis, encoder.image_size)
+        self.encoder = encoder
+        self.decoder = Decoder(encoder.width, encoder.side, encoder.image_size)
+        # what lies behind the last map would stay as it was drawn: it takes part through the vector
+        self.context = nn.Linear(encoder.vector_width, encoder.width) if behind_last_map(encoder) else None
+        self.noise = noise
+        self.amount = AMOUNTS[noise] if amount is None else amount
+        self.block = block
+        self.emphasis = EMPHASES[emphasis]
+        self.loss = loss
+        self.flip = flip
+
+    def losses(self, batch: Batch) -> Iterator[Objective]:
+        """Yield the error of the reconstruction against the clean view."""
+        clean = crops.random_crop(batch.images, self.encoder.image_size, flip=self.flip)
+        corrupted, changed = self.corrupt(clean)
+        output = self.reconstruct(corrupted)
+        if self.loss == "cross_entropy":
+            loss = emphasized(
+                F.binary_cross_entropy_with_logits(output, clean, reduction="none"), changed, *self.emphasis
+            )
+            chance = None
+        else:
+            target = self.encoder.normalize(clean)
+            loss = emphasized((output - target).square(), changed, *self.emphasis)
+            chance = self.loss_of_copying(corrupted, clean, changed)
+        cleaned = self.pixels(output.detach())
+        metrics = {
+            "psnr_gain": psnr_gain(cleaned, corrupted, clean),
+            "mse": (self.encoder.normalize(cleaned) - self.encoder.normalize(clean)).square().mean(),
+        }
+        yield Objective(loss, metrics=metrics, chance=chance)
+
+    def corrupt(
+        self, clean: Float[Tensor, "B 3 S S"]
+    ) -> tuple[Float[Tensor, "B 3 S S"], Bool[Tensor, "B 1 S S"] | None]:
+        """Give corrupted copies in [0, 1] units (not clipped), and which pixels changed (None: all)."""
+        if self.noise == "gaussian":
+            return noise.gaussian(clean, self.amount, self.encoder.std), None
+        if self.noise == "masking":
+            corrupted, kept = noise.masking(clean, self.amount, self.block, mean=self.encoder.mean)
+            return corrupted, ~kept
+        return noise.salt_and_pepper(clean, self.amount)
+
+    def reconstruct(self, images: Float[Tensor, "B 3 S S"]) -> Float[Tensor, "B 3 S S"]:
+        """Give normalized values for the squared error, logits for the cross-entropy."""
+        if self.context is None:
+            last_map = self.encoder(images)
+        else:
+            last_map, vector = self.encoder.map_and_vector(images)
+            last_map = last_map + self.context(vector)[:, :, None, None]
+        output: Tensor = self.decoder(last_map).float()
+        return output
+
+    def pixels(self, output: Float[Tensor, "B 3 S S"]) -> Float[Tensor, "B 3 S S"]:
+        """Turn the output into images in [0, 1] units."""
+        if self.loss == "cross_entropy":
+            return output.sigmoid()
+        return output * self.encoder.std.view(3, 1, 1) + self.encoder.mean.view(3, 1, 1)
+
+    def loss_of_copying(
+        self,
+        corrupted: Float[Tensor, "B 3 S S"],
+        clean: Float[Tensor, "B 3 S S"],
+        changed: Bool[Tensor, "B 1 S S"] | None,
+    ) -> float:
+        """Give the squared error of returning the input: sigma^2, or the share times E[x^2] for masking."""
+        if self.noise == "gaussian":
+            return self.amount**2
+        error = (self.encoder.normalize(corrupted) - self.encoder.normalize(clean)).square()
+        return emphasized(error, changed, *self.emphasis).item()
+
+    def figures(self, batch: Batch) -> dict[str, Tensor]:
+        """Draw clean images, their corrupted copies and what the network makes of those."""
+        clean = crops.center(batch.images, self.encoder.image_size)[:8]
+        corrupted, _ = self.corrupt(clean)
+        cleaned = self.pixels(self.reconstruct(corrupted))
+        return {"clean, corrupted, cleaned": sheets.rows([clean, corrupted, cleaned])}
+
+
+def emphasized(
+    errors: Float[Tensor, "B 3 S S"], changed: Bool[Tensor, "B 1 S S"] | None, at_changed: float, at_kept: float
+) -> Float[Tensor, ""]:
+    """Average errors over all values of all images, weighted by whether the pixel was corrupted."""
+    if changed is None or at_changed == at_kept == 1:
+        return errors.mean()
+    return (torch.where(changed, at_changed, at_kept) * errors).mean()
+
+
+def psnr_gain(
+    cleaned: Float[Tensor, "B 3 S S"], corrupted: Float[Tensor, "B 3 S S"], clean: Float[Tensor, "B 3 S S"]
+) -> Float[Tensor, ""]:
+    """Say by how many decibels cleaned images are closer to the clean ones than their inputs were, mean over images."""
+    before, after = ((images - clean).square().mean((1, 2, 3)).clamp(min=1e-10) for images in (corrupted, cleaned))
+    return (10 * torch.log10(before / after)).mean()
+
+
+def _check(noise: str, amount: float | None, block: int, emphasis: str, image_size: int) -> None:
+    if amount is not None and not (amount >= 0 and (noise == "gaussian" or amount <= 1)):
+        allowed = "0 or above" if noise == "gaussian" else "a share in [0, 1]"
+        raise InputError(f"amount of {noise} noise must be {allowed}, got {amount}; 0.25 is a good start.")
+    if not 1 <= block <= image_size:
+        raise InputError(f"block must be 1 to {image_size} pixels, got {block}.")
+    if block > 1 and noise != "masking":
+        raise InputError(f"block {block} is for masking, got {noise} noise; use --noise masking or leave block out.")
+    if emphasis != "none" and noise == "gaussian":
+        raise InputError(f"Gaussian noise corrupts every pixel, so emphasis {emphasis} has nothing to weigh; use none.")

@@ -1,0 +1,331 @@
+"""The encoder: what pretraining is for. A built-in network or any of timm's behind one small surface."""
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float
+from safetensors.torch import save
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from selfsup.errors import InputError
+from selfsup.networks import built_in, fitting
+from selfsup.networks.files import read_tensors, write_atomically
+from selfsup.networks.names import BUILT_IN, architecture, check_encoder_name
+
+__all__ = [
+    "IMAGENET_MEAN", "IMAGENET_STD", "Encoder", "Matched", "behind_last_map", "build_encoder", "check_encoder_name",
+    "load_encoder", "load_weights", "reestimate_norms", "save_encoder", "write_atomically",
+]  # fmt: skip
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+_BUILDERS: dict[str, Callable[[int], built_in.Stack]] = {
+    "small": built_in.small,
+    "alexnet": built_in.alexnet,
+    "nin": lambda _: built_in.nin(),
+}
+
+
+class Encoder(nn.Module):
+    """A stack of named stages that takes RGB images in [0, 1] and normalizes them itself.
+
+    Use `build_encoder` or `load_encoder` to get one. Heads train on `vector`: all parameters get a
+    gradient from it, while parameters behind the last map get none from `forward`.
+
+    Attributes:
+        name: as timm or this package calls it.
+        image_size: side of the images in pixels.
+        width: channels of the last map.
+        side: of the last map.
+        vector_width: length of the vector.
+        stage_names: first to last.
+
+    Args:
+        description: what `description()` gives and `encoder.json` holds; weights are drawn anew.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, description: dict[str, Any]) -> None:
+        super().__init__()
+        self.name: str = description["name"]
+        self.image_size: int = description["image_size"]
+        self.arguments: dict[str, Any] = dict(description.get("arguments", {}))
+        self.stem: dict[str, dict[str, Any]] = dict(description.get("stem", {}))
+        self.inner = _inner(self.name, self.image_size, self.arguments, self.stem)
+        usual = {"mean": IMAGENET_MEAN, "std": IMAGENET_STD}
+        self.colours = {key: list(description.get(key, value)) for key, value in usual.items()}
+        self.register_buffer("mean", torch.tensor(self.colours["mean"]), persistent=False)
+        self.register_buffer("std", torch.tensor(self.colours["std"]), persistent=False)
+        self.stage_names, self._picked = _stages_of(self.inner)
+        self.width, self.side, self.vector_width = self._measure()
+
+    def forward(self, images: Float[Tensor, "B 3 S S"]) -> Float[Tensor, "B C h w"]:
+        """Give the last map."""
+        normalized = self.normalize(images)
+        if isinstance(self.inner, built_in.Stack):
+            return self.inner(normalized)  # type: ignore[no-any-return]
+        return self._maps(normalized, self._picked[-1:])[-1]
+
+    def stages(self, images: Float[Tensor, "B 3 S S"]) -> dict[str, Tensor]:
+        """Give the map [B, C, h, w] of every stage, first to last."""
+        normalized = self.normalize(images)
+        if isinstance(self.inner, built_in.Stack):
+            return self.inner.maps(normalized)
+        return dict(zip(self.stage_names, self._maps(normalized, self._picked), strict=True))
+
+    def vector(self, images: Float[Tensor, "B 3 S S"]) -> Float[Tensor, "B D"]:
+        """Give the pooled vector in front of the classifier."""
+        normalized = self.normalize(images)
+        if isinstance(self.inner, built_in.Stack):
+            pooled: Tensor = self.inner(normalized).mean((2, 3))
+            return pooled
+        features = self.inner.forward_features(normalized)  # type: ignore[operator]
+        vector: Tensor = self.inner.forward_head(features, pre_logits=True)  # type: ignore[operator]
+        return vector.flatten(1)
+
+    def map_and_vector(self, images: Float[Tensor, "B 3 S S"]) -> tuple[Float[Tensor, "B C h w"], Float[Tensor, "B D"]]:
+        """Give what `forward` and `vector` give, in one pass."""
+        normalized = self.normalize(images)
+        if isinstance(self.inner, built_in.Stack):
+            last_map: Tensor = self.inner(normalized)
+            return last_map, last_map.mean((2, 3))
+        features, maps = self.inner.forward_intermediates(  # type: ignore[operator]
+            normalized, indices=list(self._picked[-1:]), output_fmt="NCHW"
+        )
+        vector: Tensor = self.inner.forward_head(features, pre_logits=True)  # type: ignore[operator]
+        return maps[-1], vector.flatten(1)
+
+    def normalize(self, images: Float[Tensor, "B 3 S S"]) -> Float[Tensor, "B 3 S S"]:
+        """Put images in [0, 1] into the units the network reads; 0 is then the mean colour."""
+        return (images - self.mean.view(3, 1, 1)) / self.std.view(3, 1, 1)
+
+    def description(self) -> dict[str, Any]:
+        """Say how to build this encoder again (the content of `encoder.json`)."""
+        return {
+            "format": 1,
+            "name": self.name,
+            "image_size": self.image_size,
+            "arguments": self.arguments,
+            "stem": self.stem,
+            **self.colours,
+            "width": self.width,
+            "vector_width": self.vector_width,
+            "stage_names": list(self.stage_names),
+        }
+
+    def _maps(self, normalized: Tensor, picked: Sequence[int]) -> list[Tensor]:
+        maps: list[Tensor] = self.inner.forward_intermediates(  # type: ignore[operator]
+            normalized, indices=list(picked), output_fmt="NCHW", intermediates_only=True
+        )
+        return maps
+
+    @torch.no_grad()
+    def _measure(self) -> tuple[int, int, int]:
+        """Give channels and side of the last map and the width of the vector, by a trial with two images."""
+        self.eval()
+        last_map, vector = self.map_and_vector(torch.zeros(2, 3, self.image_size, self.image_size))
+        self.train()
+        return last_map.shape[1], last_map.shape[2], vector.shape[1]
+
+
+def build_encoder(
+    name: str,
+    image_size: int,
+    *,
+    seed: int | None = None,
+    mean: Sequence[float] = IMAGENET_MEAN,
+    std: Sequence[float] = IMAGENET_STD,
+) -> Encoder:
+    """Build an encoder with random weights; nothing is ever downloaded.
+
+    Args:
+        name: `small`, `alexnet`, `nin` or any name of timm's.
+        image_size: side of the images in pixels, 32 to 224.
+        seed: the same seed gives the same weights, whatever was drawn before, and leaves torch's
+            generator as it was. None: weights are drawn from torch's generator.
+        mean: of the three channels, in [0, 1].
+        std: of the three channels.
+
+    Raises:
+        InputError: if there is no such encoder or it cannot take images of this size.
+    """
+    check_encoder_name(name, image_size)
+    arguments, stem = ({}, {}) if name in BUILT_IN else fitting.fit_to_size(architecture(name), image_size)
+    description = {
+        "name": name if name in BUILT_IN else architecture(name), "image_size": image_size,
+        "arguments": arguments, "stem": stem, "mean": list(mean), "std": list(std),
+    }  # fmt: skip
+    with nullcontext() if seed is None else torch.random.fork_rng(devices=[]):
+        if seed is not None:
+            torch.manual_seed(seed)
+        return Encoder(description)
+
+
+def save_encoder(encoder: Encoder, folder: Path | str) -> None:
+    """Write `encoder.safetensors` (keys of the inner network) and `encoder.json` into a folder, each atomically."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_weights(encoder, folder / "encoder.safetensors")
+    text = json.dumps(encoder.description(), indent=2) + "\n"
+    write_atomically(folder / "encoder.json", text.encode())
+
+
+def write_weights(encoder: Encoder, file: Path) -> None:
+    """Write the inner network's tensors to one file that also carries the encoder's description."""
+    tensors = {key: value.detach().cpu().contiguous() for key, value in encoder.inner.state_dict().items()}
+    # one entry only: the order of several is not fixed, and the same weights shall give the same bytes
+    write_atomically(file, save(tensors, metadata={"selfsup": json.dumps(encoder.description())}))
+
+
+def load_encoder(place: Path | str) -> Encoder:
+    """Load an encoder from a run folder, from its `encoder.safetensors`, or from an exported file.
+
+    Raises:
+        InputError: if there is no encoder or its files do not belong together.
+    """
+    place = Path(place)
+    weights = place / "encoder.safetensors" if place.is_dir() else place.with_suffix(".safetensors")
+    tensors, metadata = read_tensors(weights)
+    description = _description_of(place, weights, metadata)
+    check_encoder_name(description["name"], description["image_size"])
+    with torch.random.fork_rng(devices=[]):  # initial weights are drawn and overwritten
+        encoder = Encoder(description)
+    wanted = encoder.inner.state_dict()
+    wrong = sorted(key for key in wanted.keys() | tensors.keys() if not _same_shape(wanted.get(key), tensors.get(key)))
+    if wrong:
+        raise InputError(
+            f"{weights} does not fit {encoder.name} at {encoder.image_size} pixels: {len(wrong)} of {len(wanted)} "
+            f"tensors are missing or of another shape, first {wrong[0]}; give both files of one run."
+        )
+    _copy(tensors, wanted)
+    return encoder
+
+
+def behind_last_map(encoder: Encoder) -> list[str]:
+    """Name the parameters that `vector` depends on and the last map does not (final norms, for one)."""
+    names, parameters = zip(*encoder.named_parameters(), strict=True)
+    was_training = encoder.training
+    encoder.eval()
+    with torch.enable_grad():
+        last_map = encoder(encoder.mean.new_zeros(1, 3, encoder.image_size, encoder.image_size))
+        gradients = torch.autograd.grad(last_map.sum(), parameters, allow_unused=True)
+    encoder.train(was_training)
+    return [name for name, gradient in zip(names, gradients, strict=True) if gradient is None]
+
+
+def _description_of(place: Path, weights: Path, metadata: dict[str, str]) -> dict[str, Any]:
+    """Read what an encoder is from the JSON file of a run folder, or from what its weights carry along."""
+    beside = weights.with_suffix(".json")
+    texts = [beside.read_text(encoding="utf-8")] if beside.is_file() else []
+    texts = [*texts, metadata.get("selfsup", "")] if place.is_dir() else [metadata.get("selfsup", ""), *texts]
+    for text in texts:
+        try:
+            description: dict[str, Any] = json.loads(text)
+            if {"name", "image_size"} <= set(description):
+                return description
+        except (ValueError, TypeError):
+            continue
+    raise InputError(
+        f"{weights} does not say which encoder it holds, and there is no readable {beside.name} beside it; "
+        "give a run folder, or use the file as initial weights (--init)."
+    )
+
+
+class Matched(NamedTuple):
+    """What `load_weights` found."""
+
+    matched: int
+    """Tensors of the encoder that were in the file with the same shape."""
+    missing: list[str]
+    """The encoder's other tensors; they keep their random values."""
+
+
+def load_weights(encoder: Encoder, file: Path | str) -> Matched:
+    """Start the encoder from the weights in a safetensors file; a classifier and other extras in it are ignored.
+
+    Raises:
+        InputError: if fewer than 95 % of the encoder's tensors are in the file.
+    """
+    tensors, _ = read_tensors(Path(file))
+    wanted = {k: v for k, v in encoder.inner.state_dict().items() if not k.endswith("num_batches_tracked")}
+    found = max((_with_prefix(tensors, wanted, prefix) for prefix in _PREFIXES), key=len)
+    if len(found) < 0.95 * len(wanted):
+        raise InputError(
+            f"{file} fits {encoder.name} at {encoder.image_size} pixels in {len(found)} of {len(wanted)} tensors, "
+            f"and 95 % are needed; give weights of {encoder.name}, or name their encoder with --encoder."
+        )
+    _copy(found, wanted)
+    return Matched(len(found), sorted(wanted.keys() - found.keys()))
+
+
+@torch.no_grad()
+def reestimate_norms(encoder: nn.Module, batches: Iterable[Float[Tensor, "_ 3 _ _"]]) -> None:
+    """Replace running statistics of batch norms by their plain average over clean batches.
+
+    Everything but the batch norms stays in eval mode meanwhile; modes are as before afterwards. With
+    several processes each gives its share of a batch. No batches: nothing changes.
+    """
+    norms = [m for m in encoder.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
+    modes = {module: module.training for module in encoder.modules()}
+    momenta = [norm.momentum for norm in norms]
+    vector: Callable[[Tensor], Tensor] = encoder.vector if isinstance(encoder, Encoder) else encoder
+    encoder.eval()
+    try:
+        for number, batch in enumerate(batches if norms else ()):
+            for norm in norms:
+                if number == 0:
+                    norm.reset_running_stats()
+                norm.momentum = None  # a cumulative average
+                norm.training = True
+            vector(batch)
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+        for module, mode in modes.items():
+            module.training = mode
+
+
+_PREFIXES = ("", "inner.", "encoder.inner.", "encoder.", "backbone.", "module.")
+"""What other programs put in front of the names of an encoder's tensors."""
+
+
+def _with_prefix(tensors: dict[str, Tensor], wanted: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {key: tensors[prefix + key] for key in wanted if _same_shape(wanted[key], tensors.get(prefix + key))}
+
+
+def _same_shape(one: Tensor | None, other: Tensor | None) -> bool:
+    return one is not None and other is not None and one.shape == other.shape
+
+
+@torch.no_grad()
+def _copy(source: dict[str, Tensor], target: dict[str, Tensor]) -> None:
+    """Copy into live tensors, which keep their device, type and memory layout."""
+    for key, value in source.items():
+        target[key].copy_(value)
+
+
+def _inner(name: str, image_size: int, arguments: dict[str, Any], stem: dict[str, dict[str, Any]]) -> nn.Module:
+    return _BUILDERS[name](image_size) if name in BUILT_IN else fitting.create(name, arguments, stem)
+
+
+def _stages_of(network: nn.Module) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    """Give the names of a network's stages, as timm calls their modules, and their numbers for timm.
+
+    Of a column of equal blocks (a vision transformer) four are picked, at equal distances.
+    """
+    if isinstance(network, built_in.Stack):
+        names = tuple(name for name, _ in network.named_children())
+        return names, tuple(range(len(names)))
+    info = list(network.feature_info)  # type: ignore[arg-type]
+    picked = range(len(info))
+    if len(info) > 6 and len({stage["reduction"] for stage in info}) == 1:
+        picked = range(len(info) // 4 - 1, len(info), len(info) // 4)
+    return tuple(info[number]["module"] for number in picked), tuple(picked)

@@ -1,0 +1,94 @@
+"""From settings and images to a method ready to train."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from selfsup import methods, processes
+from selfsup.data.batches import as_floats, clean_batches
+from selfsup.data.images import ImageStore
+from selfsup.draws import mix
+from selfsup.method import DataFacts, Method
+from selfsup.networks.encoders import Encoder, build_encoder, load_weights, reestimate_norms
+from selfsup.networks.norm import synchronize
+from selfsup.training.computation import Computation
+from selfsup.training.settings import Settings
+
+NORM_IMAGES = 1024
+"""Clean images from which batch-norm statistics are re-estimated before an encoder is kept."""
+
+
+@dataclass
+class Trainee:
+    """A method on its device, with its optimizers."""
+
+    method: Method
+    optimizers: dict[str, Optimizer]
+    device: torch.device
+
+
+def build(settings: Settings, images: ImageStore) -> Trainee:
+    """Build encoder, method and optimizers; equal settings give equal weights in every process.
+
+    Args:
+        settings: resolved.
+        images: the training set.
+    """
+    device = torch.device(settings.device)
+    # the seed alone decides the encoder, so all methods of one seed start from the same weights
+    encoder = initial_encoder(settings)
+    torch.manual_seed(mix(settings.seed, 0x5E1F))
+    method = methods.load(settings.method)(encoder, **settings.arguments)
+    computation = Computation(settings.precision, settings.layout)
+    method.to(device=device, memory_format=computation.memory_format())  # type: ignore[call-overload]
+    if processes.count() > 1:
+        synchronize(method)
+    method.start(DataFacts(len(images), settings.image_size, _sampler(images, settings.seed, device)))
+    return Trainee(method.train(), method.optimizers(settings.recipe), device)
+
+
+def initial_encoder(settings: Settings) -> Encoder:
+    """Build the encoder as training finds it: random from the seed, or from the weights of `init`."""
+    encoder = build_encoder(settings.encoder, settings.image_size, seed=settings.seed)
+    if settings.init is not None:
+        load_weights(encoder, Path(settings.init))
+    return encoder
+
+
+def with_clean_norms(encoder: Encoder, images: ImageStore) -> Encoder:
+    """Re-estimate batch-norm statistics in place on clean images spread over the training set."""
+    device = next(encoder.parameters()).device
+    few = images.select(np.unique(np.linspace(0, len(images) - 1, min(NORM_IMAGES, len(images)), dtype=np.int64)))
+    reestimate_norms(encoder, clean_batches(few, encoder.image_size, 128, device))
+    return encoder
+
+
+def embedder(images: ImageStore, size: int, device: torch.device) -> Callable[[nn.Module], Tensor]:
+    """Give a function from a module to its features [N, D] of the unaugmented training set, in index order."""
+
+    @torch.no_grad()
+    def embed(module: nn.Module) -> Tensor:
+        was_training = module.training
+        module.eval()
+        share = -(-len(images) // processes.count())
+        # every process takes an equal share, the last one repeating the final image, so that gathering is even
+        numbers = np.minimum(np.arange(share) + processes.rank() * share, len(images) - 1)
+        features = (module(x) for x in clean_batches(images.select(numbers), size, 256, device))
+        gathered = processes.in_rank_order(features)[: len(images)]
+        module.train(was_training)
+        return gathered
+
+    return embed
+
+
+def _sampler(images: ImageStore, seed: int, device: torch.device) -> Callable[[int], Tensor]:
+    def sample(count: int) -> Tensor:
+        numbers = np.random.default_rng(mix(seed, 0xDA7A)).permutation(len(images))[:count]
+        return as_floats(torch.from_numpy(images.rows(np.sort(numbers))).to(device))
+
+    return sample

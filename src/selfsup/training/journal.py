@@ -1,0 +1,58 @@
+"""What is logged while training: rows averaged over the steps since the last, and the time they took."""
+
+import math
+from time import perf_counter
+from typing import Any
+
+import torch
+
+from selfsup import processes
+from selfsup.data.batches import Batches
+from selfsup.training.loop import Step
+from selfsup.training.settings import Settings
+
+
+def row_of(
+    window: list[Step], done: int, total: int, spent: "Stopwatch", batches: Batches, settings: Settings
+) -> dict[str, Any]:
+    """Average what was seen since the last row."""
+    losses = torch.stack([torch.stack([o.loss.float() for o in step.objectives]).sum() for step in window])
+    names = list(dict.fromkeys(name for step in window for o in step.objectives for name in o.metrics))
+    metrics = {
+        name: torch.stack([o.metrics[name].float() for s in window for o in s.objectives if name in o.metrics]).mean()
+        for name in names
+    }
+    chances = [objective.chance for objective in window[-1].objectives]
+    return {
+        "step": done,
+        "progress": round(done / total, 6),
+        "seconds": round(spent.total(), 3),
+        "loss": processes.average(losses.mean()).item(),
+        "chance": math.fsum(c for c in chances if c is not None) if all(c is not None for c in chances) else None,
+        "metrics": {name: processes.average(value).item() for name, value in metrics.items()},
+        "lr": settings.recipe.peak_lr() * settings.recipe.lr_factor((done - 1) / total),
+        "images_per_second": round(len(window) * settings.recipe.batch_size / spent.lap(), 1),
+        "waiting": round(batches.waited / max(spent.here(), 1e-9), 4),
+    }
+
+
+class Stopwatch:
+    """Seconds of training, over all the pieces of an interrupted run."""
+
+    def __init__(self, rows: list[dict[str, Any]]) -> None:
+        self._before = max((row.get("seconds", 0.0) for row in rows), default=0.0)
+        self._began = self._lap = perf_counter()
+
+    def here(self) -> float:
+        """Seconds since this piece began."""
+        return perf_counter() - self._began
+
+    def total(self) -> float:
+        """Seconds of all pieces."""
+        return self._before + self.here()
+
+    def lap(self) -> float:
+        """Seconds since the last lap."""
+        now = perf_counter()
+        taken, self._lap = now - self._lap, now
+        return max(taken, 1e-9)

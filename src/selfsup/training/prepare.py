@@ -1,0 +1,212 @@
+"""A run before its first step: settings resolved, images decoded, the number of steps fixed."""
+
+import os
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from selfsup import processes
+from selfsup.data.images import ImageStore, open_images
+from selfsup.data.sizes import natural_size
+from selfsup.errors import InputError
+from selfsup.networks.encoders import check_encoder_name
+from selfsup.progress import Progress, silent
+from selfsup.recipe import seconds as read_seconds
+from selfsup.run import read_yaml
+from selfsup.training.build import initial_encoder
+from selfsup.training.computation import choose
+from selfsup.training.rehearsal import Rehearsal, peak_memory_mb, seconds_per_step
+from selfsup.training.settings import Settings, refuse_changes, split
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A run before its first step: resolved settings and its images."""
+
+    settings: Settings
+    images: ImageStore
+    held_out: ImageStore
+    notes: tuple[str, ...]
+    config: dict[str, Any]
+    """The settings as they were asked for, for `config.yaml`."""
+    resolved: dict[str, Any]
+    """What was measured or counted before the first step."""
+
+
+def prepare(
+    method: str,
+    data: Any,
+    *,
+    folder: Path | None = None,
+    encoder: str = "small",
+    image_size: int | None = None,
+    store_size: int | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    precision: str = "auto",
+    layout: str = "auto",
+    threads: int | None = None,
+    init: Path | None = None,
+    cache: Path | None = None,
+    progress: Progress = silent,
+    **settings: Any,
+) -> Prepared:
+    """Resolve settings, decode images and fix the number of steps, as `pretrain` does before its first step.
+
+    Takes the arguments of `pretrain`; `data` may be an `ImageStore` too. Where `folder` holds a run
+    already, its measured choices are used again, and settings that differ from it are refused.
+    """
+    recipe, arguments = split(method, settings)
+    check_encoder_name(encoder)
+    before = read_yaml(folder / "config.yaml") if folder is not None and (folder / "config.yaml").is_file() else None
+    if folder is not None and folder.exists() and not folder.is_dir():
+        raise InputError(f"The run folder {str(folder)!r} is a file; give --out a folder.")
+    if init is not None and not Path(init).is_file():
+        raise InputError(f"There is no file {str(init)!r} to start from; --init takes a safetensors file.")
+    place = device_of(device)
+    resumed = before or {}
+    threads = threads or resumed.get("threads") or torch.get_num_threads()
+    torch.set_num_threads(threads)
+    precision = resumed["precision"] if resumed and precision == "auto" else precision
+    layout = resumed["layout"] if resumed and layout == "auto" else layout
+    images, image_size = _images(data, image_size, store_size, cache, progress)
+    training, held_out = hold_out(images)
+    batch_size, notes = _fitting_batch(recipe.batch_size, len(images), len(training))
+    computation = choose(precision, layout, encoder, image_size, place)
+    chosen = Settings(
+        method=method,
+        data=_display(data),
+        encoder=encoder,
+        image_size=image_size,
+        store_size=int(images.rows(np.arange(1)).shape[-1]),
+        seed=seed,
+        device=place.type,
+        precision=computation.precision,
+        layout=computation.layout,
+        threads=threads,
+        init=None if init is None else str(init),
+        recipe=recipe,
+        arguments=arguments,
+    )
+    fingerprint = sha256("".join(images.hashes).encode()).hexdigest()[:16]
+    said = (*images.notes, *notes)
+    facts = {"images": fingerprint, "processes": processes.count()}
+    if before is not None:
+        resolved = dict(before.get("resolved") or {})
+        assert folder is not None
+        refuse_changes(before, chosen.as_config(), folder)
+        if resolved.get("images") != fingerprint:
+            raise InputError(
+                f"The images of {_display(data)!r} have changed since the run {str(folder)!r} was started; "
+                "use another --out."
+            )
+        fixed = chosen.with_length(resolved["steps"], resolved["batch_size"])
+        return Prepared(fixed, training, held_out, said, chosen.as_config(), resolved)
+    fixed = chosen.with_length(1, batch_size)
+    rehearsal = Rehearsal(fixed, training)
+    taken = seconds_per_step([rehearsal], limit=_patience(recipe.budget))[0] if recipe.budget else None
+    steps = _steps(recipe.steps, recipe.epochs, recipe.budget, taken, len(training) // batch_size)
+    compute = rehearsal.compute()
+    resolved = {
+        **facts,
+        "steps": steps,
+        "batch_size": batch_size,
+        "training_images": len(training),
+        "held_out_images": len(held_out),
+        "seconds_per_step": taken,
+        "gflops_per_step": round(compute.step, 4),
+        "trunk_gflops_per_step": round(compute.trunk, 4),
+    }
+    return Prepared(fixed.with_length(steps, batch_size), training, held_out, said, chosen.as_config(), resolved)
+
+
+def forecast(prepared: Prepared) -> dict[str, Any]:
+    """Say what a run will take: minutes, disk and memory, and the settings it will use."""
+    settings, resolved = prepared.settings, prepared.resolved
+    taken = resolved["seconds_per_step"] or seconds_per_step([Rehearsal(settings, prepared.images)], limit=30.0)[0]
+    weights = sum(p.numel() for p in initial_encoder(settings).parameters()) * 4 / 1e6
+    store = len(prepared.images) * 3 * settings.store_size**2 / 1e6
+    return {
+        "minutes": taken * resolved["steps"] / 60,
+        "disk_mb": store + 8 * weights,
+        "memory_mb": peak_memory_mb(torch.device(settings.device)),
+        "settings": {**prepared.config, "steps": resolved["steps"], "batch_size": resolved["batch_size"]},
+    }
+
+
+def hold_out(images: ImageStore) -> tuple[ImageStore, ImageStore]:
+    """Keep up to 512 images (at most 5 %) from training, chosen by content, to watch the task on."""
+    count = min(512, len(images) // 20)
+    if count < 8:
+        return images, images.select(np.arange(0))
+    order = np.argsort(np.array(images.hashes), kind="stable")
+    return images.select(np.sort(order[count:])), images.select(np.sort(order[:count]))
+
+
+def _images(
+    data: Any, image_size: int | None, store_size: int | None, cache: Path | None, progress: Progress
+) -> tuple[ImageStore, int]:
+    """Open the images; process 0 decodes, the others read what it wrote."""
+    if isinstance(data, ImageStore):
+        if image_size is None:
+            raise InputError("An image size is needed with an image store; give image_size.")
+        return data, image_size
+    image_size = image_size or natural_size(data)
+    if processes.rank() > 0:
+        processes.barrier()
+    images = open_images(data, image_size, store_size=store_size, cache=cache, progress=progress)
+    if processes.rank() == 0:
+        processes.barrier()
+    return images, image_size
+
+
+def _fitting_batch(wanted: int, usable: int, training: int) -> tuple[int, list[str]]:
+    """Keep at least four batches per epoch: the wanted size, or a quarter of the images in steps of 8."""
+    largest = min(wanted, max(8, usable // 4 // 8 * 8), training)
+    largest -= largest % processes.count()
+    if largest < wanted:
+        return largest, [
+            f"The batch is {largest} instead of {wanted} images, because there are only {usable} usable images."
+        ]
+    return wanted, []
+
+
+def _steps(steps: int | None, epochs: float, budget: str | None, taken: float | None, per_epoch: int) -> int:
+    if steps is not None:
+        return steps
+    if budget is not None and taken is not None:
+        return max(1, int(read_seconds(budget) / taken))
+    return max(1, round(epochs * per_epoch))
+
+
+def _patience(budget: str | None) -> float:
+    """Seconds that timing may take: a tenth of the budget."""
+    return min(60.0, 0.1 * read_seconds(budget)) if budget else 60.0
+
+
+def device_of(name: str) -> torch.device:
+    """Find a device by name; each process of a GPU machine takes its own."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name.split(":")[0] not in ("cpu", "cuda"):
+        raise InputError(f"There is no device {name!r}; choose auto, cpu or cuda.")
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise InputError("The device cuda was asked for, but torch finds no GPU here; use --device cpu.")
+    if name == "cuda" and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        name = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
+    device = torch.device(name)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    return device
+
+
+def _display(data: Any) -> str:
+    if isinstance(data, ImageStore):
+        return data.source
+    if isinstance(data, str | Path):
+        return str(data) if str(data).split(":")[0] == "scenes" else str(Path(data).expanduser().resolve())
+    return f"<{type(data).__name__}>"

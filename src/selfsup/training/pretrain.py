@@ -1,0 +1,249 @@
+"""Train an encoder with a pretext task, from a folder of images to a run folder."""
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from selfsup import methods, processes
+from selfsup.data.batches import Batches
+from selfsup.data.images import ImageStore
+from selfsup.draws import mix
+from selfsup.errors import Interrupted, TrainingFailed
+from selfsup.method import Batch
+from selfsup.networks.encoders import write_weights
+from selfsup.progress import Progress, silent
+from selfsup.recipe import seconds as read_seconds
+from selfsup.run import MetricsLog, Run, write_skipped, write_yaml
+from selfsup.training import checkpoint
+from selfsup.training.build import Trainee, build, embedder, initial_encoder, with_clean_norms
+from selfsup.training.health import examine
+from selfsup.training.journal import Stopwatch, row_of
+from selfsup.training.loop import NonFiniteLoss, Step, autocast_of, train
+from selfsup.training.outcome import write_outcome
+from selfsup.training.prepare import Prepared, device_of, prepare
+from selfsup.training.settings import Settings
+
+LOOKS = 10
+"""How often the held-out images are looked at during a run."""
+
+
+def pretrain(
+    method: str,
+    data: Any,
+    *,
+    out: Path | None = None,
+    encoder: str = "small",
+    image_size: int | None = None,
+    store_size: int | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    precision: str = "auto",
+    layout: str = "auto",
+    threads: int | None = None,
+    init: Path | None = None,
+    cache: Path | None = None,
+    checkpoint_every: str = "60s",
+    progress: Progress = silent,
+    **settings: Any,
+) -> Run:
+    """Train an encoder on unlabelled images with one pretext task; the same call resumes an interrupted run.
+
+    Args:
+        method: name of a pretext task, as `selfsup methods` lists them.
+        data: folder of images, `.npy` file, array [N, 3, S, S], dataset object, or `scenes`.
+        out: run folder; by default `runs/METHOD-DATA`.
+        encoder: `small`, `alexnet`, `nin` or the name of a timm model.
+        image_size: side in pixels of what the encoder sees; by default what the images offer, 32 to 96.
+        store_size: side in pixels at which images are decoded; by default 8/7 of the image size, never above
+            the source.
+        seed: decides the initial weights, the order of the images and every random view.
+        device: `auto`, `cpu` or `cuda`.
+        precision: `auto` (what is faster here), `float32` or `bfloat16` (autocast).
+        layout: `auto`, `contiguous` or `channels_last`: how images lie in memory.
+        threads: CPU threads; by default as many as torch finds. Part of what makes runs equal to the bit.
+        init: safetensors file whose weights the encoder starts from.
+        cache: folder of decoded images; by default the user's cache.
+        checkpoint_every: time between checkpoints, such as `60s`.
+        progress: told what is being done.
+        **settings: of the recipe (`epochs`, `budget`, `lr`, ...) and of the method's constructor.
+
+    Returns: the finished run.
+
+    Raises:
+        InputError: for settings or images that cannot be used.
+        Interrupted: after Ctrl-C, with a checkpoint written.
+        TrainingFailed: when the loss is no longer a finite number.
+    """
+    methods.entry(method)
+    pause = read_seconds(checkpoint_every)
+    folder = Path(out) if out is not None else default_folder(method, data)
+    processes.start(device_of(device))
+    try:
+        prepared = prepare(
+            method,
+            data,
+            folder=folder,
+            encoder=encoder,
+            image_size=image_size,
+            store_size=store_size,
+            seed=seed,
+            device=device,
+            precision=precision,
+            layout=layout,
+            threads=threads,
+            init=init,
+            cache=cache,
+            progress=progress,
+            **settings,
+        )
+        run = Run(folder)
+        if not run.is_finished:
+            _train(prepared, run, pause, progress)
+        processes.barrier()
+        return run
+    finally:
+        processes.stop()
+
+
+def default_folder(method: str, data: Any) -> Path:
+    """Name the run after its method and data."""
+    given = Path(str(data)).stem if isinstance(data, str | Path) else "array"
+    return Path("runs") / f"{method}-{given.replace(':', '-') or 'data'}"
+
+
+def _train(prepared: Prepared, run: Run, pause: float, progress: Progress) -> None:
+    settings, images = prepared.settings, prepared.images
+    main = processes.rank() == 0
+    for note in prepared.notes:
+        progress.note(note)
+    if main and not (run.folder / "config.yaml").is_file():
+        write_yaml(run.folder / "config.yaml", {**prepared.config, "resolved": prepared.resolved})
+        write_skipped(run.folder / "skipped.csv", images.skipped)
+    trainee = build(settings, images)
+    if main and not (run.folder / "untrained.safetensors").is_file():
+        blank = replace(settings, init=None)
+        write_weights(with_clean_norms(initial_encoder(blank), images), run.folder / "untrained.safetensors")
+    position = _resume(run.folder / "checkpoint", trainee)
+    try:
+        log = MetricsLog(run.folder / "metrics.jsonl", position.step) if main else None
+        seconds = _steps_until_done(prepared, trainee, position, run.folder, log, pause, progress)
+    except NonFiniteLoss as error:
+        kept = checkpoint.newest(run.folder / "checkpoint")
+        where = f" The last good checkpoint, of step {checkpoint.step_of(kept)}, is kept." if kept else ""
+        raise TrainingFailed(
+            f"Training stopped: {error}. Likely causes: a learning rate that is too high (lr {settings.recipe.lr:g}), "
+            f"no warm-up, or images with odd values.{where}"
+        ) from error
+    write_outcome(prepared, trainee, run, seconds)
+
+
+@dataclass
+class _Position:
+    step: int
+    order: Tensor | None
+
+
+def _resume(folder: Path, trainee: Trainee) -> _Position:
+    file = checkpoint.newest(folder) if folder.is_dir() else None
+    if file is None:
+        return _Position(0, None)
+    return _Position(checkpoint.step_of(file), checkpoint.load(file, trainee.method, trainee.optimizers))
+
+
+def _steps_until_done(
+    prepared: Prepared,
+    trainee: Trainee,
+    position: _Position,
+    folder: Path,
+    log: MetricsLog | None,
+    pause: float,
+    progress: Progress,
+) -> dict[str, float]:
+    settings, images, held_out = prepared.settings, prepared.images, prepared.held_out
+    recipe, total = settings.recipe, prepared.resolved["steps"]
+    batches = Batches(images, recipe.batch_size, total, settings.seed, trainee.device)
+    spent = Stopwatch(Run(folder).metrics())
+
+    def keep(step: int) -> None:
+        checkpoint.save(folder / "checkpoint", step, trainee.method, trainee.optimizers, position.order)
+
+    stream = _rounds(batches, trainee, images, settings, position)
+    window: list[Step] = []
+    every = max(1, total // 200)
+    looks = {round(total * (k + 1) / LOOKS) for k in range(LOOKS)}
+    saved = perf_counter()
+    with _interrupts() as asked:
+        steps = train(
+            trainee.method,
+            stream,
+            trainee.optimizers,
+            recipe,
+            settings.seed,
+            autocast_of(trainee.device, settings.precision),
+        )
+        if position.step == 0 and log is not None:
+            keep(0)
+        for step in steps:
+            done = step.number + 1
+            window.append(step)
+            if done % every == 0 or done == total:
+                row = row_of(window, done, total, spent, batches, settings)
+                if log is not None:
+                    log.write(row)
+                progress.step(settings.method, done, total, row)
+                window = []
+            if done in looks:
+                found = examine(trainee.method, held_out, recipe.batch_size, trainee.device)
+                if log is not None and found:
+                    log.write({"step": done, "kind": "held_out", **found})
+            stop = processes.any_of(asked.is_set(), trainee.device) if processes.count() > 1 else asked.is_set()
+            if log is not None and (stop or done == total or perf_counter() - saved > pause):
+                keep(done)
+                saved = perf_counter()
+            if stop and done < total:
+                raise Interrupted(f"Interrupted at step {done} of {total}; the same command resumes it.")
+    return {"seconds": spent.total(), "waiting": batches.waited / max(spent.here(), 1e-9)}
+
+
+def _rounds(
+    batches: Batches, trainee: Trainee, images: ImageStore, settings: Settings, position: _Position
+) -> Iterator[Batch]:
+    """Go through the rounds from where the run stands; the method prepares each before its first batch."""
+    step = position.step
+    while step < batches.steps:
+        if step % batches.per_round == 0:
+            torch.manual_seed(mix(settings.seed, step, 0xE90C))
+            position.order = trainee.method.start_epoch(embedder(images, settings.image_size, trainee.device))
+            if position.order is not None:
+                position.order = position.order.cpu()
+        for batch in batches.round_from(step, position.order):
+            yield batch
+            step += 1
+
+
+@contextmanager
+def _interrupts() -> Iterator[threading.Event]:
+    """Turn the first Ctrl-C (or a polite kill) into a flag read after each step; the second stops at once."""
+    asked = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield asked
+        return
+
+    def ask(_number: int, _frame: object) -> None:
+        asked.set()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

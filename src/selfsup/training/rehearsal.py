@@ -1,0 +1,109 @@
+"""What a step costs, measured on a throwaway copy before the run begins."""
+
+import resource
+import statistics
+from time import perf_counter
+from typing import NamedTuple
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from selfsup.data.batches import Batches
+from selfsup.data.images import ImageStore
+from selfsup.training.build import build, embedder
+from selfsup.training.loop import as_list, autocast_of, train
+from selfsup.training.settings import Settings
+
+
+class Compute(NamedTuple):
+    """Arithmetic of one step, in GFLOPs (a multiply-add counts as two)."""
+
+    step: float
+    """Forward and backward of everything."""
+    trunk: float
+    """Forward and backward of the encoder alone."""
+
+
+class Rehearsal:
+    """A copy of a run that is stepped to be timed and then thrown away.
+
+    Args:
+        settings: of the run; its length does not matter.
+        images: the training set.
+    """
+
+    def __init__(self, settings: Settings, images: ImageStore) -> None:
+        self.settings = settings
+        self.trainee = build(settings, images)
+        self.batches = Batches(images, settings.recipe.batch_size, 1_000_000, settings.seed, self.trainee.device)
+        if self.batches.per_epoch:
+            self.trainee.method.start_epoch(embedder(images, settings.image_size, self.trainee.device))
+        self.autocast = autocast_of(self.trainee.device, settings.precision)
+        stream = self.batches.round_from(0, None)
+        self._steps = train(
+            self.trainee.method, stream, self.trainee.optimizers, settings.recipe, settings.seed, self.autocast
+        )
+
+    def step(self) -> float:
+        """Take one step; give its seconds."""
+        _wait(self.trainee.device)
+        began = perf_counter()
+        next(self._steps)
+        _wait(self.trainee.device)
+        return perf_counter() - began
+
+    def compute(self) -> Compute:
+        """Count the arithmetic of one step: everything, and the share of the encoder by the images it saw."""
+        method, size = self.trainee.method, self.settings.image_size
+        batch = next(iter(self.batches.round_from(0, None)))
+        seen: list[float] = []
+        first = next(m for m in method.encoder.modules() if isinstance(m, torch.nn.Conv2d | torch.nn.Linear))
+        hook = first.register_forward_hook(
+            lambda _, given, __: seen.append(given[0].shape[0] * _area(given[0]) / size**2)
+        )
+        with FlopCounterMode(display=False) as total:
+            for yielded in method.losses(batch):
+                torch.stack([objective.loss for objective in as_list(yielded)]).sum().backward(retain_graph=True)
+        hook.remove()
+        method.zero_grad(set_to_none=True)
+        with FlopCounterMode(display=False) as one:
+            method.encoder.vector(torch.zeros(2, 3, size, size, device=self.trainee.device)).sum().backward()
+        method.zero_grad(set_to_none=True)
+        return Compute(total.get_total_flops() / 1e9, one.get_total_flops() / 2 * sum(seen) / 1e9)
+
+
+def seconds_per_step(
+    rehearsals: list[Rehearsal], steps: int = 20, warm_up: int = 3, limit: float = 60.0
+) -> list[float]:
+    """Time a step of each rehearsal: interleaved, the median of `steps` after the warm-up.
+
+    Args:
+        rehearsals: of the runs to compare, timed in turn so that a slow moment of the machine hits all alike.
+        steps: timed steps of each.
+        warm_up: steps of each that do not count.
+        limit: seconds after which what has been timed must do (at least 3 steps of each).
+    """
+    times: list[list[float]] = [[] for _ in rehearsals]
+    began = perf_counter()
+    for turn in range(warm_up + steps):
+        for rehearsal, taken in zip(rehearsals, times, strict=True):
+            taken.append(rehearsal.step())
+        if turn >= warm_up + 2 and perf_counter() - began > limit:
+            break
+    return [statistics.median(taken[warm_up:]) for taken in times]
+
+
+def peak_memory_mb(device: torch.device) -> float:
+    """Largest memory this process has held so far: on the accelerator, or in all."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e6
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+
+
+def _area(x: torch.Tensor) -> float:
+    return float(x.shape[-1] * x.shape[-2]) if x.ndim == 4 else 1.0
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

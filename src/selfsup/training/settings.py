@@ -1,0 +1,86 @@
+"""Everything a run was asked for, resolved once, written down and compared when it resumes."""
+
+import difflib
+import inspect
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from selfsup.errors import InputError
+from selfsup.recipe import Recipe
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """The settings of one run; two runs with equal settings, data and threads end with equal weights."""
+
+    method: str
+    data: str
+    encoder: str
+    image_size: int
+    store_size: int
+    seed: int
+    device: str
+    precision: str
+    layout: str
+    threads: int
+    init: str | None
+    recipe: Recipe
+    arguments: Mapping[str, Any]
+    """Of the method's constructor."""
+
+    def as_config(self) -> dict[str, Any]:
+        """Give flat names and values, as `--config` reads them."""
+        own = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("recipe", "arguments")}
+        recipe = {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(self.recipe).items()}
+        length = next(name for name in ("steps", "budget", "epochs") if recipe[name] is not None)
+        recipe = {name: v for name, v in recipe.items() if name == length or name not in ("steps", "budget", "epochs")}
+        return {**own, **recipe, **self.arguments}
+
+    def with_length(self, steps: int, batch_size: int) -> "Settings":
+        """Fix the number of steps and the batch."""
+        return replace(self, recipe=replace(self.recipe, steps=steps, budget=None, batch_size=batch_size))
+
+
+def split(method: str, given: Mapping[str, Any]) -> tuple[Recipe, dict[str, Any]]:
+    """Sort settings into the method's recipe and its constructor's arguments.
+
+    Raises:
+        InputError: for a name that neither knows.
+    """
+    from selfsup import methods
+
+    kind = methods.load(method)
+    recipe_names = {field.name for field in fields(Recipe)}
+    parameters = inspect.signature(kind).parameters
+    own = {name: p.default for name, p in parameters.items() if p.kind is p.KEYWORD_ONLY}
+    for name in given:
+        if name not in recipe_names and name not in own:
+            near = difflib.get_close_matches(name, [*recipe_names, *own], n=1)
+            hint = f"did you mean {near[0]}?" if near else f"it takes {', '.join([*own, *sorted(recipe_names)])}."
+            raise InputError(f"{method} has no setting {name!r}; {hint}")
+    lengths = [name for name in ("epochs", "steps", "budget") if given.get(name) is not None]
+    if len(lengths) > 1:
+        raise InputError(f"A run has one length, got {' and '.join(lengths)}; give one of them.")
+    changes = {name: value for name, value in given.items() if name in recipe_names and value is not None}
+    if lengths:
+        changes = {"steps": None, "budget": None, **changes}
+    if "milestones" in changes:
+        changes["milestones"] = tuple(changes["milestones"])
+    return replace(kind.recipe, **changes), {**own, **{n: v for n, v in given.items() if n in own}}
+
+
+def refuse_changes(before: Mapping[str, Any], now: Mapping[str, Any], folder: Path) -> None:
+    """Compare the settings of a run on disk with those asked for.
+
+    Raises:
+        InputError: naming the first setting that differs.
+    """
+    for name in dict.fromkeys([*now, *(n for n in before if n != "resolved")]):
+        value = now.get(name)
+        if before.get(name) != value:
+            raise InputError(
+                f"The run {str(folder)!r} was started with {name.replace('_', '-')} {before.get(name)!r}, "
+                f"now {value!r} was given; use the old value to resume it, or another --out."
+            )

@@ -1,0 +1,193 @@
+"""From images to a run folder: what is written, refused, resumed and said."""
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from selfsup.data.images import open_images
+from selfsup.errors import InputError, Interrupted, TrainingFailed
+from selfsup.networks.encoders import load_encoder
+from selfsup.progress import Silent
+from selfsup.run import Run
+from selfsup.training import pretrain as module
+from selfsup.training.prepare import forecast, hold_out, prepare
+from selfsup.training.pretrain import pretrain
+
+QUICK = {"threads": 1, "precision": "float32", "layout": "contiguous", "batch_size": 8, "image_size": 32}
+
+
+@pytest.fixture(scope="module")
+def pictures() -> np.ndarray:
+    """Give 240 smooth random images."""
+    coarse = np.random.default_rng(0).integers(0, 256, (240, 3, 8, 8), dtype=np.uint8)
+    return coarse.repeat(4, axis=2).repeat(4, axis=3)
+
+
+@pytest.fixture(scope="module")
+def finished(pictures: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Train a short rotation run."""
+    return pretrain("rotation", pictures, out=tmp_path_factory.mktemp("runs") / "short", steps=12, **QUICK)
+
+
+def test_run_folder_holds_all_its_files(finished: Run) -> None:
+    """Settings, encoder, the untrained network, rows, summary, pictures."""
+    present = {file.name for file in finished.folder.iterdir()}
+    assert present >= {
+        "config.yaml", "encoder.safetensors", "encoder.json", "untrained.safetensors", "metrics.jsonl",
+        "summary.json", "figures", "skipped.csv", "checkpoint",
+    }  # fmt: skip
+    assert finished.figures()
+    assert [row["step"] for row in finished.metrics() if "kind" not in row] == list(range(1, 13))
+    assert any(row.get("kind") == "held_out" for row in finished.metrics())
+
+
+def test_summary_says_what_it_cost_and_learned(finished: Run) -> None:
+    """The headline is measured on images that were held out; arithmetic is counted."""
+    summary = finished.summary
+    assert summary["steps"] == 12
+    assert summary["headline"]["held_out_images"] == 12
+    assert 0 <= summary["headline"]["value"] <= 1
+    assert summary["chance"] == pytest.approx(math.log(4))
+    # four copies of 8 images, forward and backward through the encoder
+    assert summary["trunk_gflops"] <= summary["gflops"] < 1.2 * summary["trunk_gflops"]
+    assert summary["health"]
+
+
+def test_finished_run_is_not_trained_again(finished: Run, pictures: np.ndarray) -> None:
+    """The same call gives the run that is there."""
+    before = (finished.folder / "encoder.safetensors").stat().st_mtime_ns
+    again = pretrain("rotation", pictures, out=finished.folder, steps=12, **QUICK)
+    assert again == finished
+    assert (finished.folder / "encoder.safetensors").stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"lr": 0.05}, "lr"),
+        ({"seed": 1}, "seed"),
+        ({"flip": False}, "flip"),
+        ({"steps": 13}, "steps"),
+        ({"encoder": "nin"}, "encoder"),
+    ],
+)
+def test_changed_setting_is_refused_by_name(finished: Run, pictures: np.ndarray, change: dict, named: str) -> None:
+    """A run folder belongs to one set of settings; the sentence names the one that differs."""
+    with pytest.raises(InputError, match=f"with {named} "):
+        pretrain("rotation", pictures, out=finished.folder, **{"steps": 12, **QUICK, **change})
+
+
+def test_changed_images_are_refused(finished: Run, pictures: np.ndarray) -> None:
+    """Other images are another run."""
+    with pytest.raises(InputError, match="have changed"):
+        pretrain("rotation", pictures[::-1].copy(), out=finished.folder, steps=12, **QUICK)
+
+
+def test_seed_alone_decides_the_weights(finished: Run, pictures: np.ndarray, tmp_path: Path) -> None:
+    """The same seed gives the same bytes, another seed others."""
+    same = pretrain("rotation", pictures, out=tmp_path / "same", steps=12, **QUICK)
+    other = pretrain("rotation", pictures, out=tmp_path / "other", steps=12, seed=1, **QUICK)
+    weights = [(run.folder / "encoder.safetensors").read_bytes() for run in (finished, same, other)]
+    assert weights[0] == weights[1] != weights[2]
+
+
+def test_methods_of_a_seed_start_from_the_same_network(finished: Run, pictures: np.ndarray, tmp_path: Path) -> None:
+    """Comparisons are paired by initialisation: the untrained encoder does not depend on the method."""
+    other = pretrain("simclr", pictures, out=tmp_path / "simclr", steps=2, **QUICK)
+    blank = [(run.folder / "untrained.safetensors").read_bytes() for run in (finished, other)]
+    assert blank[0] == blank[1]
+
+
+def test_interrupted_run_resumes_to_the_same_bytes(finished: Run, pictures: np.ndarray, tmp_path: Path) -> None:
+    """Ctrl-C after five steps writes a checkpoint and a sentence; the same call goes on from there."""
+
+    class StopsAtFive(Silent):
+        def step(self, what: str, done: int, total: int, row: object) -> None:
+            if done == 5:
+                import signal
+
+                signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(Interrupted, match="step 5 of 12; the same command resumes"):
+        pretrain("rotation", pictures, out=tmp_path / "cut", steps=12, progress=StopsAtFive(), **QUICK)
+    resumed = pretrain("rotation", pictures, out=tmp_path / "cut", steps=12, **QUICK)
+    assert (resumed.folder / "encoder.safetensors").read_bytes() == (
+        finished.folder / "encoder.safetensors"
+    ).read_bytes()
+    assert [row["step"] for row in resumed.metrics() if "kind" not in row] == list(range(1, 13))
+
+
+def test_loss_that_is_no_number_keeps_the_last_checkpoint(pictures: np.ndarray, tmp_path: Path) -> None:
+    """Training stops with likely causes in words; nothing pretends to be finished."""
+    with pytest.raises(TrainingFailed, match=r"learning rate that is too high.*checkpoint, of step"):
+        pretrain("rotation", pictures, out=tmp_path / "wild", steps=60, lr=1e30, **QUICK)
+    assert not Run(tmp_path / "wild").is_finished
+    assert list((tmp_path / "wild" / "checkpoint").glob("*.safetensors"))
+
+
+def test_batch_shrinks_for_few_images_and_says_so(pictures: np.ndarray) -> None:
+    """A quarter of the images, in steps of eight."""
+    prepared = prepare("rotation", pictures[:70], steps=1, **{**QUICK, "batch_size": 128})
+    assert prepared.settings.recipe.batch_size == 16
+    assert any("16 instead of 128" in note for note in prepared.notes)
+
+
+def test_held_out_images_do_not_depend_on_the_order(pictures: np.ndarray) -> None:
+    """They are chosen by content, and never trained on."""
+    images = open_images(pictures, 32)
+    training, held_out = hold_out(images)
+    mirrored = hold_out(open_images(pictures[::-1].copy(), 32))[1]
+    assert len(held_out) == 12
+    assert set(held_out.hashes) == set(mirrored.hashes)
+    assert not set(held_out.hashes) & set(training.hashes)
+
+
+def test_forecast_speaks_of_time_disk_and_memory(pictures: np.ndarray) -> None:
+    """A dry run knows what a run will take."""
+    found = forecast(prepare("rotation", pictures, steps=1000, **QUICK))
+    assert found["minutes"] > 0
+    assert found["disk_mb"] > 0
+    assert found["memory_mb"] > 0
+    assert found["settings"]["steps"] == 1000
+
+
+def test_budget_becomes_steps_before_the_first(pictures: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A time is turned into a number of steps by what a step takes here."""
+    from selfsup.training import prepare as preparing
+
+    monkeypatch.setattr(preparing, "seconds_per_step", lambda *_, **__: [0.5])
+    assert prepare("rotation", pictures, budget="20s", **QUICK).resolved["steps"] == 40
+
+
+def test_init_starts_from_given_weights(finished: Run, pictures: np.ndarray) -> None:
+    """The encoder of another run is where training begins."""
+    from selfsup.training.build import build
+
+    file = finished.folder / "encoder.safetensors"
+    prepared = prepare("rotation", pictures, init=file, steps=1, **QUICK)
+    started = build(prepared.settings, prepared.images).method.encoder.state_dict()
+    expected = load_encoder(finished.folder).state_dict()
+    weights = [key for key in expected if not key.endswith("num_batches_tracked")]
+    assert all(torch.equal(started[key], expected[key]) for key in weights)
+
+
+def test_settings_nobody_knows_get_a_hint(pictures: np.ndarray) -> None:
+    """A misspelled setting is named, with the nearest one."""
+    with pytest.raises(InputError, match="did you mean flip"):
+        pretrain("rotation", pictures, flipp=True)
+
+
+def test_summary_is_plain_json(finished: Run) -> None:
+    """Readers in other languages need no extensions."""
+    json.loads((finished.folder / "summary.json").read_text(), parse_constant=lambda word: pytest.fail(word))
+
+
+def test_pause_between_checkpoints_is_a_time(pictures: np.ndarray) -> None:
+    """Odd times are refused before anything is decoded."""
+    assert module.LOOKS > 0
+    with pytest.raises(InputError, match="10m"):
+        pretrain("rotation", pictures, checkpoint_every="soon")
