@@ -117,7 +117,7 @@ def network_loss(name: str, method: Method) -> Callable[[Tensor], Tensor]:
     if name == "dae":
         return lambda images: F.mse_loss(parts["decoder"](method.encoder(images)).float(), images)
     if name == "simclr":
-        return lambda images: parts["projector"](method.encoder.vector(images)).float().square().mean()
+        return lambda images: parts["head"](method.encoder.vector(images)).float().square().mean()
     raise ValueError(f"benchmarks/throughput.py does not know the network of {name}")
 
 

@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchvision import transforms
 
+from selfsup import memory
 from selfsup.methods.simclr import SimCLR
 from selfsup.networks.encoders import build_encoder
 
@@ -32,6 +33,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=15, help="rounds, of which the median counts")
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], help="threads to try")
     given = parser.parse_args()
+    memory.keep_pages()  # as in training
     columns = ("px", "chain", "threads", "images/s", "images/s per core", "over PIL per core")
     print(f"batch {given.batch}, two views per image, median of {given.rounds} rounds, torch {torch.__version__}\n")
     print(f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}")

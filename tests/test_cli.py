@@ -139,6 +139,7 @@ def test_quiet_is_silent(trained, photos):
         ("advise photos --methods rotation,simclear", "There is no method 'simclear'; did you mean simclr?"),
         ("advise photos --label-budgets 5,2.5", "'2.5' is not a whole number"),
         ("evaluate gone --labels photos", "There is nothing at 'gone'"),
+        ("export photos", "export needs --out: the file"),
         ("methods rotation", "selfsup methods takes nothing more"),
     ],
 )

@@ -4,6 +4,7 @@ import ast
 import re
 import sys
 import tomllib
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ PACKAGE = ROOT / "src" / "selfsup"
 
 GROUND = {"errors", "values", "terminal", "progress"}
 """What anyone may import: they import nothing of ours but each other."""
-BASE = {"processes", "draws", "recipe", "views", "networks"}
+BASE = {"processes", "draws", "recipe", "views", "networks", "memory"}
 """What methods are made of."""
 ALLOWED = {
     "errors": set(),
@@ -22,12 +23,13 @@ ALLOWED = {
     "progress": {"terminal"},
     "processes": set(),
     "draws": {"processes"},
+    "memory": set(),
     "recipe": {"errors", "training"},  # training.optimizers, inside a function
     "method": {"networks", "recipe"},
     "methods": {"method", *BASE, *GROUND},
     "views": {"draws", "processes", *GROUND},
     "networks": {"draws", "processes", *GROUND},
-    "data": {"method", "views", "draws", "processes", *GROUND},
+    "data": {"method", *BASE, *GROUND},
     "run": GROUND,
     "signatures": {"methods", *GROUND},
     "training": {"run", "data", "method", "methods", *BASE, *GROUND},
@@ -66,6 +68,7 @@ LIGHT = (
 HEAVY = {"torch", "torchvision", "timm", "sklearn", "scipy", "kornia"}
 
 
+@cache
 def modules() -> dict[str, Path]:
     """Name, below the package, of each of our modules."""
     found = {}
@@ -75,6 +78,13 @@ def modules() -> dict[str, Path]:
     return found
 
 
+@cache
+def tree_of(file: Path) -> ast.Module:
+    """Parse a file once."""
+    return ast.parse(file.read_text(encoding="utf-8"))
+
+
+@cache
 def imports(tree: ast.AST, *, at_top: bool = False) -> list[str]:
     """Full names that a module imports; with `at_top`, only those that importing it runs."""
     if at_top:
@@ -98,14 +108,16 @@ def _names(node: ast.AST) -> list[str]:
         return [alias.name for alias in node.names]
     if isinstance(node, ast.ImportFrom):
         return [f"{node.module}.{alias.name}" for alias in node.names]
+    if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(("import_module", "find_spec")):
+        return [argument.value for argument in node.args if isinstance(argument, ast.Constant)]
     return []
 
 
-def wrong_directions(module: str, text: str) -> list[str]:
+def wrong_directions(module: str, tree: ast.AST) -> list[str]:
     """Imports of a module of ours that point the wrong way."""
     own = module.split(".")[0]
     wrong = []
-    for name in imports(ast.parse(text)):
+    for name in imports(tree):
         if name.split(".")[0] == "selfsup":
             part = [*name.split("."), ""][1]
             part = part if (PACKAGE / part).is_dir() or (PACKAGE / f"{part}.py").is_file() else ""
@@ -122,7 +134,7 @@ def heavy_at_import(module: str, heavy: set[str] = HEAVY, seen: set[str] | None 
         return []
     seen.add(module)
     found = []
-    for name in imports(ast.parse(known[module].read_text(encoding="utf-8")), at_top=True):
+    for name in imports(tree_of(known[module]), at_top=True):
         if name.split(".")[0] in heavy:
             found.append(f"{module} imports {name}")
         elif name.split(".")[0] == "selfsup":
@@ -136,7 +148,7 @@ def test_imports_point_one_way():
     known = modules()
 
     assert {name.split(".")[0] for name in known} <= set(ALLOWED), "a new part needs its place in the table"
-    wrong = [line for name, file in known.items() for line in wrong_directions(name, file.read_text(encoding="utf-8"))]
+    wrong = [line for name, file in known.items() for line in wrong_directions(name, tree_of(file))]
     assert wrong == []
 
 
@@ -153,7 +165,7 @@ def test_imports_point_one_way():
     ],
 )
 def test_a_planted_import_is_found(module, text):
-    assert len(wrong_directions(module, text)) == 1
+    assert len(wrong_directions(module, ast.parse(text))) == 1
 
 
 @pytest.mark.parametrize("module", LIGHT)
@@ -172,9 +184,7 @@ def test_report_never_imports_torch():
     """Not even inside a function: it reads only files."""
     for name, file in modules().items():
         if name.split(".")[0] == "report":
-            assert not [i for i in imports(ast.parse(file.read_text(encoding="utf-8"))) if i.split(".")[0] in HEAVY], (
-                name
-            )
+            assert not [i for i in imports(tree_of(file)) if i.split(".")[0] in HEAVY], name
 
 
 def test_a_planted_torch_is_found():
@@ -198,11 +208,7 @@ def test_declared_dependencies_are_the_used_ones():
     names = {"yaml": "pyyaml", "PIL": "pillow", "sklearn": "scikit-learn", "direct": "panda3d", "faiss": "faiss-cpu"}
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     declared = {re.match(r"[\w-]+", line)[0].lower() for line in project["dependencies"]}
-    used = {
-        name.split(".")[0]
-        for file in modules().values()
-        for name in imports(ast.parse(file.read_text(encoding="utf-8")))
-    }
+    used = {name.split(".")[0] for file in modules().values() for name in imports(tree_of(file))}
     used -= {*sys.stdlib_module_names, "selfsup"}
 
     assert {names.get(name, name).lower() for name in used} == declared

@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 import selfsup
-from selfsup import methods, signatures
+from selfsup import flags, methods, signatures
 from selfsup.cli import COMMANDS, place
+from selfsup.flags import Section
 from selfsup.recipe import Recipe
-from selfsup.signatures import REQUIRED
+from selfsup.signatures import REQUIRED, Setting
 
 FUNCTIONS = [command for command in COMMANDS if command != "methods"]
 
@@ -75,6 +76,13 @@ def test_no_two_sources_share_a_flag(name):
     names += [*signatures.of_method(name).settings, *signatures.of_recipe(name).settings, "config", "quiet", "dry_run"]
 
     assert len(names) == len(set(names))
+
+
+def test_a_shared_flag_is_refused_when_commands_are_built():
+    seed = Setting("seed", int, 0, "of draws.", False)
+
+    with pytest.raises(LookupError, match="share the name seed"):
+        flags.command("", "", [Section("One", {"seed": seed}), Section("Other", {"seed": seed})], print)
 
 
 def module(tmp_path: Path, monkeypatch, text: str) -> str:

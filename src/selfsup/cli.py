@@ -59,15 +59,7 @@ def print_overview() -> None:
     say()
     say("Usage: selfsup COMMAND [ARGUMENTS], selfsup COMMAND --help, selfsup --version")
     say()
-    for line in table(
-        ("", ""),
-        [
-            (f"  {name}", summary(name))
-            for name in COMMANDS
-            if name == "methods" or signatures._is_module(place(name)[0])
-        ],
-        left=2,
-    )[1:]:
+    for line in table(("", ""), [(f"  {name}", summary(name)) for name in COMMANDS], left=2)[1:]:
         say(line)
     say()
     say("For example: selfsup advise photos/ --labels labelled/    or, with nothing at hand: selfsup demo")

@@ -220,7 +220,8 @@ def _sentence(error: CycloptsError) -> str:
         more = " ".join(map(repr, error.unused_tokens or []))
         return f"What is {more} for? It is more than the command takes; see --help."
     if isinstance(error, MissingArgumentError) and error.argument and not error.argument.tokens and not error.keyword:
-        name = error.argument.name.lstrip("-").upper()
+        field = error.argument.field_info
+        name = field.name.upper() if field.is_positional else error.argument.name
         return f"{' '.join(error.command_chain or ())} needs {name}: {error.argument.parameter.help}"
     text = " ".join(str(error).split())
     return text if not isinstance(error, UnknownOptionError) or "?" in text else f"{text} See --help."

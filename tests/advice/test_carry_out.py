@@ -35,7 +35,7 @@ def bench_for(asked: Exam, quality: dict[str, float] = QUALITY, **words) -> Fake
 
 def do(bench: FakeBench, asked: Exam, out: Path, todo: Plan) -> tuple[Found, Verdict]:
     found = carry_out(todo, bench, asked, out, lambda sentence: None)
-    return found, conclude(found, out, [], silent)
+    return found, conclude(found, bench, out, [], silent)
 
 
 def with_scratch(asked: Exam, **words) -> Plan:
@@ -47,9 +47,9 @@ def with_scratch(asked: Exam, **words) -> Plan:
 
 def test_a_planted_winner_is_found(tmp_path: Path, real_probes: None):
     """The verdict names it, its stage, its gain and the command; files say the same."""
-    asked = exam()
+    asked = exam(per_class=60, draws=1)
 
-    _, verdict = do(bench_for(asked), asked, tmp_path, plan())
+    _, verdict = do(bench_for(asked), asked, tmp_path, plan(seeds=2))
 
     assert (verdict.verdict, verdict.winner, verdict.ties, verdict.stage) == ("pretrain", "simclr", [], "stage2")
     assert verdict.sentences[0].startswith("SimCLR, stage 2: ")
@@ -329,6 +329,19 @@ def test_every_verdict_says_what_cannot_be_seen(tmp_path: Path):
     x = json.loads((tmp_path / "results.json").read_text())["detectable_points"]
     assert f"With 160 test images, differences below {x:.1f} points cannot be seen." in verdict.caveats
     assert 1 < x < 15
+
+
+def test_a_missing_control_leaves_no_verdict(tmp_path: Path):
+    """Nothing is recommended over a control that could not be measured."""
+    asked = exam()
+    bench = bench_for(asked)
+    bench.pixels = None  # type: ignore[assignment,method-assign]
+
+    _, verdict = do(bench, asked, tmp_path, plan())
+
+    assert (verdict.verdict, verdict.winner, verdict.command) == ("unknown", None, "")
+    assert verdict.sentences[0] == "There is no verdict, because raw pixels could not be had to compare with."
+    assert any("The trial of raw pixels failed" in caveat for caveat in verdict.caveats)
 
 
 def test_smaller_budgets_are_reported_too(tmp_path: Path):

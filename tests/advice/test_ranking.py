@@ -17,7 +17,7 @@ def experiment(
     images: int = 300,
     kinds: str = "mmmc",
 ) -> tuple[list[Arm], np.ndarray]:
-    """Answers of arms whose chance to be right varies by image, seed and draw; one draw is all labels, which is fixed."""
+    """Arms whose chance to be right varies by image, seed and draw; one draw: all labels, a fixed set."""
     classes = rng.integers(5, size=images)
     by_draw = 0.0 if draws == 1 else 1.0
     common = 0.6 + rng.normal(0, IMAGE_SD, images) + by_draw * rng.normal(0, DRAW_SD, (draws, 1))
@@ -59,7 +59,7 @@ def test_an_interval_holds_the_truth_nineteen_times_in_twenty(seeds: int, draws:
         families.append(all(i.low <= e <= i.high for i, e in zip(together, expected, strict=True)))
 
     # two standard errors of a share of 250 are 2.8 points; a little too wide is allowed, too narrow is not
-    assert 0.925 <= np.mean(means) <= 0.99
+    assert 0.925 <= np.mean(means) <= 0.995
     assert 0.92 <= np.mean(differences) <= 0.995
     assert 0.92 <= np.mean(families) <= 0.995
 

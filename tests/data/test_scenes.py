@@ -216,6 +216,17 @@ def test_ground_and_shadow_have_the_colours_of_the_description():
         assert (shadowed[~bare] - lit[~bare]).mean() > -8, "shadows fall on the ground, not on things"
 
 
+def test_walls_hide_the_shadows_behind_them():
+    """On a black floor shadows cannot be seen, so with and without them pictures are alike."""
+    for index in range(5):
+        scene = describe(4, index)
+        room = dataclasses.replace(scene.room, floor=dataclasses.replace(scene.room.floor, color=(0.0, 0.0, 0.0)))
+        low_sun = dataclasses.replace(scene.light, toward=(0.6, 0.78, 0.18))
+        scene = dataclasses.replace(scene, room=room, light=low_sun)
+
+        np.testing.assert_array_equal(picture(scene, 32), picture(unshaded(scene), 32))
+
+
 def test_pictures_are_bright_and_not_washed_out():
     pictures = np.stack(list(render((describe(0, index) for index in range(40)), 32)))
 
@@ -302,8 +313,9 @@ def test_an_interrupted_call_is_continued(tmp_path, short_parts, monkeypatch):
     monkeypatch.setattr(
         store, "_started", lambda *rest, begin=store._started: started.append(begin(*rest)) or started[-1]
     )
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt) as interrupted:
         rendered(20, 32, 0, tmp_path, workers=2, progress=Watched(stop_at=8))
+    assert interrupted.traceback, "held, and with it the frames that were left"
     assert len(started) == 2
     assert all(process.returncode is not None for process in started)
 
@@ -370,6 +382,20 @@ def test_ctrl_c_stops_everything_quietly(tmp_path):
     assert len(list(tmp_path.glob("*/parts/*.npz"))) >= 1
 
 
+def test_an_interrupt_the_caller_ignores_stops_no_worker(tmp_path, short_parts, monkeypatch):
+    """Ctrl-C reaches the workers too, but it is the caller who decides."""
+    started = []
+    monkeypatch.setattr(
+        store, "_started", lambda *rest, begin=store._started: started.append(begin(*rest)) or started[-1]
+    )
+
+    def interrupt(what: str, done: int, total: int) -> None:
+        if done == 4:
+            started[0].send_signal(signal.SIGINT)
+
+    assert len(rendered(16, 32, 0, tmp_path, workers=1, progress=interrupt)[0]) == 16
+
+
 def test_a_failing_worker_is_reported(tmp_path, monkeypatch):
     """With what it said, not with silence or half a set."""
     monkeypatch.setattr(store, "_started", lambda order, parts, said, begin=store._started: begin(order, [-9], said))
@@ -403,10 +429,13 @@ def test_describing_loads_no_engine_and_drawing_no_torch_and_no_noise():
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
-@pytest.mark.parametrize(("count", "size", "sentence"), [(0, 64, "one scene"), (5, 8, "got 8"), (5, 1000, "got 1000")])
-def test_impossible_orders_are_refused(tmp_path, count, size, sentence):
+@pytest.mark.parametrize(
+    ("count", "size", "workers", "sentence"),
+    [(0, 64, 2, "one scene"), (5, 8, 2, "got 8"), (5, 1000, 2, "got 1000"), (5, 64, -1, "got -1")],
+)
+def test_impossible_orders_are_refused(tmp_path, count, size, workers, sentence):
     with pytest.raises(InputError, match=sentence):
-        rendered(count, size, 0, tmp_path)
+        rendered(count, size, 0, tmp_path, workers=workers)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -21,13 +21,8 @@ def test_any_map_to_any_size(side: int, size: int) -> None:
 
 def test_layout_at_32_pixels() -> None:
     """From 4x4 of 512 channels: transposed convolutions to 256, 128 and 64, then a linear 3x3 convolution."""
-    decoder = Decoder(512, 4, 32)
-    layers = [m for m in decoder.modules() if isinstance(m, nn.ConvTranspose2d)]
-    assert [(m.in_channels, m.out_channels) for m in layers] == [(512, 256), (256, 128), (128, 64)]
-    assert [(m.in_channels, m.out_channels) for m in Decoder(32, 4, 32).upsample if isinstance(m, nn.ConvTranspose2d)] == [
-        (32, 16), (16, 16), (16, 16),
-    ]  # fmt: skip
-    assert decoder.colour.bias is not None
+    assert widths(Decoder(512, 4, 32)) == [(512, 256), (256, 128), (128, 64)]
+    assert widths(Decoder(32, 4, 32)) == [(32, 16), (16, 16), (16, 16)]
 
 
 def test_pixels_depend_on_their_place_in_the_map() -> None:
@@ -38,3 +33,8 @@ def test_pixels_depend_on_their_place_in_the_map() -> None:
     reached = given.grad[0].abs().sum(0) > 0
     assert reached[0, 0]
     assert not reached[4:, 4:].any()
+
+
+def widths(decoder: Decoder) -> list[tuple[int, int]]:
+    """List channels in and out of the doublings."""
+    return [(m.in_channels, m.out_channels) for m in decoder.modules() if isinstance(m, nn.ConvTranspose2d)]

@@ -99,7 +99,7 @@ def drawing(method: str) -> tuple[str, bytes]:
     name, rows = {
         "rotation": ("turned, and turned back as predicted", [turned, undone]),
         "dae": ("noisy, cleaned, original", [spoilt, cleaned, images]),
-        "simclr": ("two views of each image", [images, closer]),
+        "simclr": ("a view, its partner, and the nearest view", [images, closer]),
     }[method]
     drawn = sheet(rows)
     return name, png(drawn.resize((drawn.width * 2, drawn.height * 2), Image.Resampling.NEAREST))

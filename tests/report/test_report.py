@@ -242,6 +242,29 @@ def test_run_with_an_evaluation_shows_its_probes(tmp_path: Path):
     assert [e.attributes["id"] for e in page.all("section")][:3] == ["curves", "stages", "controls"]
 
 
+def test_losses_of_other_chance_are_not_drawn_together(tmp_path: Path):
+    """With 10 held-out images SimCLR's blind guess is ln 19 there and ln 255 in training: two charts, two lines."""
+    run = fixtures.write_run(tmp_path / "run", "simclr")
+    assert "Loss on held-out images" not in Page(write_report(run)).text
+    summary = json.loads((run / "summary.json").read_text())
+    rewrite(run / "summary.json", headline={**summary["headline"], "chance": 1 / 19})
+    page = Page(write_report(run))
+    assert "Loss in training" in page.text
+    assert "Loss on held-out images" in page.text
+    health = page.source[page.source.index('<section id="health">') :]
+    assert health.count(">blind guess<") == 2
+    assert "2.94" in page.text  # ln 19, in the table
+
+
+def test_task_pictures_are_no_sheets_of_neighbours(page: Page, tmp_path: Path):
+    """SimCLR's own picture speaks of the nearest view; it explains the task all the same."""
+    task, sheets = (page.source.index(f'<section id="{name}">') for name in ("tasks", "neighbours"))
+    assert task < page.source.index('alt="a view, its partner, and the nearest view"') < sheets
+    assert [page.source.index(f'alt="{name}"') > sheets for name in ("rotation", "denoising", "SimCLR")] == [True] * 3
+    alone = Page(write_report(fixtures.write_run(tmp_path / "run", "simclr")))
+    assert "No nearest-neighbour sheets were drawn." in alone.text
+
+
 def test_run_without_an_evaluation_says_how_to_measure_it(tmp_path: Path):
     text = Page(write_report(fixtures.write_run(tmp_path / "my run"))).text
     assert re.search(r"selfsup evaluate '.*/my run' --labels LABELS", text)

@@ -1,6 +1,8 @@
 """Which pretext task should I use on my images, if any? An equal-budget trial with controls, and a verdict."""
 
+import shlex
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +46,7 @@ def advise(
     plan: Path | None = None,
     device: str = "auto",
     precision: str = "auto",
+    layout: str = "auto",
     threads: int | None = None,
     cache: Path | None = None,
     progress: Progress = silent,
@@ -71,6 +74,7 @@ def advise(
         plan: `plan.json` of an earlier advice, to repeat it exactly.
         device: `auto`, `cpu` or `cuda`.
         precision: `auto`, `float32` or `bfloat16`.
+        layout: `auto`, `contiguous` or `channels_last`: how images lie in memory.
         threads: CPU threads.
         cache: folder of decoded images; by default the user's cache.
         progress: told what is being done.
@@ -104,7 +108,10 @@ def advise(
         pattern=rules["pattern"], group=rules["group"], cache=cache, progress=progress,
     )  # fmt: skip
     bench = _bench(
-        material, known, {"encoder": encoder, "device": device, "precision": precision, "threads": threads}, progress
+        material,
+        known,
+        {"encoder": encoder, "device": device, "precision": precision, "layout": layout, "threads": threads},
+        progress,
     )
     if known is not None:
         now = material.content() if given is not None else {**material.content(), **asked}
@@ -115,6 +122,7 @@ def advise(
         progress.note(f"Timing a step of {', '.join(kept)}.")
         measured = bench.measure(kept, material.exam is not None)
         final = make_plan(asked, material.described(), kept, excluded, measured, material.exam)
+        final = replace(final, command=command_of(final, out))
         bench.steps = final.steps
     final.write(out / "plan.json")
     return _carry_out(final, material, bench, out, progress)
@@ -136,16 +144,25 @@ def _check(asked: Mapping[str, Any], methods: tuple[str, ...] | None, out: Path)
         raise InputError(f"{str(out)!r} is a file; give --out a folder.")
 
 
+def command_of(plan: Plan, out: Path) -> str:
+    """Give the command that asks this question."""
+    given = {
+        "labels": plan.labels, "budget": plan.budget, "methods": ",".join([*plan.methods, *plan.excluded]),
+        "encoder": plan.encoder, "image-size": plan.image_size, "seeds": len(plan.seeds), "finalists": plan.finalists,
+        "label-budgets": ",".join("all" if b is None else str(b) for b in plan.label_budgets), "draws": plan.draws,
+        "pattern": plan.pattern, "group": plan.group, "out": out,
+    }  # fmt: skip
+    flags = [part for name, value in given.items() if value is not None for part in (f"--{name}", str(value))]
+    return shlex.join(["selfsup", "advise", plan.data, *flags, *(["--transductive"] if plan.transductive else [])])
+
+
 def _bench(material: Material, known: Plan | None, asked: Mapping[str, Any], progress: Progress) -> Any:
     from selfsup.advice.bench import Workbench
 
     settings = {name: getattr(known, name) if known is not None else value for name, value in asked.items()}
     settings["image_size"] = material.image_size
-    bench = Workbench(material.images, material.labelled, settings, dict(known.steps) if known else {}, progress)
-    if material.exam is not None:
-        exam = material.exam
-        bench.know(exam.labels, exam.classes, exam.test, exam.groups)
-    return bench
+    steps = dict(known.steps) if known else {}
+    return Workbench(material.images, material.labelled, material.exam, settings, steps, progress)
 
 
 def _carry_out(plan: Plan, material: Material, bench: Any, out: Path, progress: Progress) -> Verdict:
@@ -155,6 +172,6 @@ def _carry_out(plan: Plan, material: Material, bench: Any, out: Path, progress: 
     if material.exam is None:
         verdict = without_labels(plan, bench, out, notes, progress)
     else:
-        verdict = conclude(carry_out(plan, bench, material.exam, out, progress.note), out, notes, progress)
+        verdict = conclude(carry_out(plan, bench, material.exam, out, progress.note), bench, out, notes, progress)
     write_report(out)
     return verdict

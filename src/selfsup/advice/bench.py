@@ -11,16 +11,19 @@ import torch
 from numpy.typing import NDArray
 
 from selfsup.advice.plan import SUPERVISED_BATCH, Measured
-from selfsup.advice.trial import Bench, Features
+from selfsup.advice.trial import Bench, Exam, Features
 from selfsup.data.images import ImageStore
 from selfsup.evaluation.features import pixel_features, stage_features
+from selfsup.evaluation.metrics import balanced_accuracy
+from selfsup.evaluation.probing import fit_probe
 from selfsup.evaluation.retrieval import neighbour_sheet
+from selfsup.evaluation.saved import SavedProbe
 from selfsup.evaluation.supervised import train_supervised
 from selfsup.networks.encoders import Encoder, build_encoder, load_encoder
 from selfsup.progress import Progress, silent
 from selfsup.run import Run
 from selfsup.training.build import NORM_IMAGES, with_clean_norms
-from selfsup.training.prepare import hold_out, prepare
+from selfsup.training.prepare import Prepared, hold_out, prepare
 from selfsup.training.pretrain import pretrain
 from selfsup.training.rehearsal import Rehearsal, peak_memory_mb, seconds_per_step
 
@@ -28,6 +31,8 @@ MAX_WIDTH = 1024
 """Largest number of features of a stage in a probe."""
 TUNING = 4
 """Learning rates are tried with a quarter of the steps, so that three of them cost about one training."""
+RESOLVED = ("device", "precision", "layout", "threads")
+"""Settings that are found before the first step and then fixed."""
 
 
 class Workbench(Bench):
@@ -36,7 +41,8 @@ class Workbench(Bench):
     Args:
         images: to pretrain on; the test images are not among them.
         labelled: all labelled images, or None.
-        settings: `encoder`, `image_size`, `device`, `precision`, `threads`, as `pretrain` takes them.
+        exam: their labels, and the test images among them.
+        settings: `encoder`, `image_size`, `device`, `precision`, `layout`, `threads`, as `pretrain` takes them.
         steps: of each method; empty until they are known.
         progress: told what is being done.
     """
@@ -45,19 +51,13 @@ class Workbench(Bench):
         self,
         images: ImageStore,
         labelled: ImageStore | None,
+        exam: Exam | None,
         settings: Mapping[str, Any],
         steps: Mapping[str, int],
         progress: Progress = silent,
     ) -> None:
-        self.images, self.labelled = images, labelled
+        self.images, self.labelled, self.exam = images, labelled, exam
         self.settings, self.steps, self.progress = dict(settings), steps, progress
-        self._labels: NDArray[np.int64] | None = None
-
-    def know(
-        self, labels: NDArray[np.int64], classes: int, test: NDArray[np.int64], groups: NDArray[np.int64] | None
-    ) -> None:
-        """Take the labels that networks may be trained on, and the test images they are asked."""
-        self._labels, self._classes, self._test, self._groups = labels, classes, test, groups
 
     def pretrain(self, method: str, seed: int, folder: Path) -> None:
         """Train, or resume, until the run folder is complete."""
@@ -93,18 +93,29 @@ class Workbench(Bench):
     ) -> tuple[NDArray[np.int64], float]:
         """Train a network on labelled images; give the class of each test image, and the learning rate."""
         assert self.labelled is not None
-        assert self._labels is not None
-        encoder = (self._random(seed) if start is None else load_encoder(start)).to(self._device)
-        images, labels = self.labelled.select(positions), self._labels[positions]
-        groups = None if self._groups is None else self._groups[positions]
+        assert self.exam is not None
+        exam, encoder = self.exam, (self._random(seed) if start is None else load_encoder(start)).to(self._device)
+        images, labels = self.labelled.select(positions), exam.labels[positions]
+        groups = None if exam.groups is None else exam.groups[positions]
         words: dict[str, Any] = {
             "seed": seed, "batch_size": SUPERVISED_BATCH, "groups": groups, "progress": self.progress,
             "norm_images": images.select(np.arange(min(NORM_IMAGES, len(images)))),
         }  # fmt: skip
         if lr is None:
-            lr = train_supervised(encoder, images, labels, self._classes, steps=max(1, steps // TUNING), **words).lr
-        trained = train_supervised(encoder, images, labels, self._classes, steps=steps, lr=lr, **words)
-        return trained.predict(self.labelled.select(self._test)).astype(np.int64), lr
+            lr = train_supervised(encoder, images, labels, exam.classes, steps=max(1, steps // TUNING), **words).lr
+        trained = train_supervised(encoder, images, labels, exam.classes, steps=steps, lr=lr, **words)
+        return trained.predict(self.labelled.select(exam.test)).astype(np.int64), lr
+
+    def keep(self, run: Path, out: Path, stage: str, exam: Exam) -> None:
+        """Copy a run's encoder, with a probe of a stage trained on the whole label pool."""
+        out.mkdir(parents=True, exist_ok=True)
+        for name in ("encoder.safetensors", "encoder.json", "untrained.safetensors", "config.yaml"):
+            if (run / name).is_file():
+                shutil.copyfile(run / name, out / name)
+        features, groups = self.features(run)[stage], None if exam.groups is None else exam.groups[exam.pool]
+        probe, _ = fit_probe(features[exam.pool], exam.labels[exam.pool], exam.classes, groups, exam.seed)
+        score = balanced_accuracy(exam.truth, probe.predict(features[exam.test]), exam.classes)
+        SavedProbe(probe, list(exam.names), stage, MAX_WIDTH, len(exam.pool), score).write(out)
 
     def neighbours(self, folder: Path, out: Path) -> None:
         """Draw what an encoder takes for alike."""
@@ -112,20 +123,18 @@ class Workbench(Bench):
 
     def measure(self, methods: Sequence[str], with_labels: bool) -> Measured:
         """Time a step of every method, one after the other in turn, and a step of training on labels."""
-        prepared = {
-            name: prepare(name, self.images, steps=1, progress=self.progress, **self.settings) for name in methods
-        }
-        any_settings = next(iter(prepared.values())).settings
-        self.settings |= {name: getattr(any_settings, name) for name in ("device", "precision", "threads")}
+        prepared: dict[str, Prepared] = {}
+        for name in methods:
+            prepared[name] = prepare(name, self.images, steps=1, progress=self.progress, **self.settings)
+            # found for the first, and then the same for all
+            self.settings |= {part: getattr(prepared[name].settings, part) for part in RESOLVED}
         taken = seconds_per_step([Rehearsal(p.settings, p.images) for p in prepared.values()])
         encoder = self._random(0)
         return Measured(
             seconds_per_step=dict(zip(methods, taken, strict=True)),
             batch_size={name: p.settings.recipe.batch_size for name, p in prepared.items()},
             supervised_seconds=self._supervised_seconds() if with_labels else 0.0,
-            device=any_settings.device,
-            precision=any_settings.precision,
-            threads=any_settings.threads,
+            **{part: self.settings[part] for part in RESOLVED},
             memory_mb=peak_memory_mb(self._device),
             weights_mb=sum(parameter.numel() for parameter in encoder.parameters()) * 4 / 1e6,
         )
@@ -156,12 +165,3 @@ class Workbench(Bench):
     def _device(self) -> torch.device:
         name = self.settings["device"]
         return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
-
-
-def keep_encoder(run: Path, out: Path, command: str) -> None:
-    """Copy a run's encoder, with the command that trains it longer."""
-    out.mkdir(parents=True, exist_ok=True)
-    for name in ("encoder.safetensors", "encoder.json", "config.yaml"):
-        if (run / name).is_file():
-            shutil.copyfile(run / name, out / name)
-    (out / "command.txt").write_text(command + "\n", encoding="utf-8", errors="surrogateescape")

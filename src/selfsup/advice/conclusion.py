@@ -16,13 +16,13 @@ from selfsup.advice.trial import Bench, Failure, reason_of
 from selfsup.advice.verdict import Verdict
 from selfsup.progress import Progress
 from selfsup.recipe import seconds as read_seconds
-from selfsup.run import write_json
+from selfsup.run import write_json, write_text
 
 LONGER = 10
 """How much longer the recommended run is than a trial."""
 
 
-def conclude(found: Found, out: Path, notes: Sequence[str], progress: Progress) -> Verdict:
+def conclude(found: Found, bench: Bench, out: Path, notes: Sequence[str], progress: Progress) -> Verdict:
     """Decide, and write everything down."""
     plan, exam = found.plan, found.exam
     failed = [failure.sentence() for failure in found.failures]
@@ -37,6 +37,9 @@ def conclude(found: Found, out: Path, notes: Sequence[str], progress: Progress) 
     progress.note("Resampling.")
     resampled = found.resampled()
     decisions = {budget: ranking.decide(arms) for budget, arms in resampled.items()}
+    missing = _missing(found, resampled[exam.largest])
+    if missing:
+        decisions = {b: d._replace(verdict="unknown", winner=None) for b, d in decisions.items()}
     budget = exam.largest
     decision, arms = decisions[budget], resampled[budget]
     savings = _savings(found, resampled)
@@ -46,13 +49,18 @@ def conclude(found: Found, out: Path, notes: Sequence[str], progress: Progress) 
     sentences = words.decision_sentences(
         decision, arms, stage, budget, exam.sizes[budget], savings.get(decision.best, {}), exam.sizes
     )
+    if missing:
+        sentences = [
+            f"There is no verdict, because {' and '.join(missing)} could not be had to compare with.",
+            *sentences,
+        ]
     groups = exam.test_groups
     test_groups = len(exam.test) if groups is None else len(np.unique(groups))
     verdict = Verdict(
         folder=out,
         verdict=decision.verdict,
         sentences=[*sentences, *words.smaller_budgets(decisions, resampled, exam.sizes)],
-        next=_next(decision, arms),
+        next="The same command tries what failed again." if missing else _next(decision, arms),
         best=decision.best,
         winner=decision.winner,
         stage=stage,
@@ -68,8 +76,10 @@ def conclude(found: Found, out: Path, notes: Sequence[str], progress: Progress) 
         transductive=plan.transductive,
     )  # fmt: skip
     write_json(out / "results.json", _results(found, resampled, decisions, savings, notes, test_groups, out))
+    for method, of_seed in found.trials.items():
+        _draw(bench, run_folder(out, method, next(iter(of_seed))), out, method, progress)
     if recommended:
-        _keep_best(found, out, decision.best, command)
+        _keep_best(found, bench, out, decision.best, stage or "", command)
     verdict.write()
     return verdict
 
@@ -84,7 +94,7 @@ def without_labels(plan: Plan, bench: Bench, out: Path, notes: Sequence[str], pr
         folder = run_folder(out, method, plan.screening_seed)
         try:
             bench.pretrain(method, plan.screening_seed, folder)
-            bench.neighbours(folder, out / "sheets" / f"{method}-neighbours.png")
+            _draw(bench, folder, out, method, progress)
             finished.append(method)
         except Exception as error:  # as in `attempt`: one failing trial does not lose the others
             failures.append(Failure(method, plan.screening_seed, reason_of(error)))
@@ -101,8 +111,8 @@ def without_labels(plan: Plan, bench: Bench, out: Path, notes: Sequence[str], pr
             "Look at the nearest-neighbour sheets: an encoder is promising where neighbours are alike in what you care "
             "about.",
         ],
-        next="Label a few images of each class (5 are a start, 20 are better), one folder per class, and ask again with "
-        "--labels.",
+        next="Label a few images of each class (5 are a start, 20 are better), one folder per class, and ask again "
+        "with --labels.",
         caveats=["One seed each: training spread unknown.", *(failure.sentence() for failure in failures)],
         transductive=plan.transductive,
     )  # fmt: skip
@@ -317,10 +327,25 @@ def _dropped(found: Found) -> list[str]:
     return [f"Left behind after one screening run, by cross-validation inside the label pool: {', '.join(said)}."]
 
 
-def _keep_best(found: Found, out: Path, method: str, command: str) -> None:
-    """Keep the encoder of the seed that did best inside the label pool, never by the test images."""
-    from selfsup.advice.bench import keep_encoder
+def _missing(found: Found, arms: Resampled) -> list[str]:
+    """Name the controls without which nothing can be said."""
+    wanted = ["pixels", "untrained", *(["scratch"] if found.plan.supervised else [])]
+    return [words.name_of(name) for name in wanted if name not in arms]
 
+
+def _keep_best(found: Found, bench: Bench, out: Path, method: str, stage: str, command: str) -> None:
+    """Keep the encoder of the seed that did best inside the label pool, never by the test images."""
     scores = validation_of(found.trials[method], found.exam)
     seed = max(scores, key=lambda s: scores[s])
-    keep_encoder(run_folder(out, method, seed), out / "best", command)
+    bench.keep(run_folder(out, method, seed), out / "best", stage, found.exam)
+    write_text(out / "best" / "command.txt", command + "\n")
+
+
+def _draw(bench: Bench, folder: Path, out: Path, method: str, progress: Progress) -> None:
+    """Draw a neighbour sheet, if it is not there; a picture less is no reason to lose a verdict."""
+    file = out / "sheets" / f"{method}-neighbours.png"
+    if not file.is_file():
+        try:
+            bench.neighbours(folder, file)
+        except Exception as error:
+            progress.note(f"The neighbour sheet of {method} could not be drawn ({reason_of(error)}).")

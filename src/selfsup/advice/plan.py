@@ -45,6 +45,7 @@ class Measured(NamedTuple):
     """Of a step of training on the labels."""
     device: str
     precision: str
+    layout: str
     threads: int
     memory_mb: float
     weights_mb: float
@@ -69,6 +70,7 @@ class Plan:
     store_size: int
     device: str
     precision: str
+    layout: str
     threads: int
     budget: str
     methods: list[str]
@@ -99,7 +101,8 @@ class Plan:
     def fingerprint(self) -> str:
         """Name everything that decides a result; measured times and forecasts do not."""
         left_out = (
-            "seconds_per_step", "forecast", "data", "labels", "budget", "excluded", "methods", "steps", "trials", "command",
+            "seconds_per_step", "forecast", "data", "labels", "budget", "excluded", "methods", "steps", "trials",
+            "command",
         )  # fmt: skip
         kept = {name: value for name, value in asdict(self).items() if name not in left_out}
         return sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:16]
@@ -254,6 +257,12 @@ def plan_supervised(
         left_out.append(
             f"To keep to the budget, {which} were fine-tuned, {repeats} of {full} times for each draw of labels."
         )
+    if steps[largest] < _supervised_steps(sizes[largest], steps[largest] + 10**9):
+        passes = steps[largest] * min(SUPERVISED_BATCH, sizes[largest]) / sizes[largest]
+        left_out.append(
+            f"Training on the labels was cut at {steps[largest]} steps ({passes:.0f} passes), the time of one "
+            "pretraining run; longer runs of both may change the comparison."
+        )
     if len(sizes) > 1 and tuned:
         left_out.append("Fine-tuning was tried at the largest label budget only.")
     return Supervised(steps, scratch, tuned, repeats, left_out)
@@ -322,7 +331,8 @@ def make_plan(
         **asked, **facts, methods=list(kept), excluded=dict(excluded), screening_seed=screening,
         steps=fix_steps(asked["budget"], measured.seconds_per_step),
         seconds_per_step=measured.seconds_per_step, batch_size=measured.batch_size,
-        device=measured.device, precision=measured.precision, threads=measured.threads,
+        device=measured.device, precision=measured.precision,
+        layout=measured.layout, threads=measured.threads,
     )  # fmt: skip
     on_labels = 0.0
     if exam is not None:

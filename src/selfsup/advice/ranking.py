@@ -247,7 +247,7 @@ def _of_seeds(arms: Sequence[Arm], cells: Sequence[Floats], resamples: int, rng:
     for column, arm in enumerate(arms):
         if arm.seeded:
             variance, left = _moderated(own[column], pooled, freedom[column], all_freedom)
-            deviations[:, column] = np.sqrt(variance / len(cells[column])) * rng.standard_t(left, resamples)
+            deviations[:, column] = _student(variance / len(cells[column]), left, (resamples,), rng)
     return deviations
 
 
@@ -260,19 +260,26 @@ def _of_draws(cells: Sequence[Floats], resamples: int, rng: np.random.Generator)
     if count == 1:
         return np.zeros((resamples, len(cells)))
     answers = np.stack([cell.mean(axis=0) for cell in cells])  # [A, D, G]
-    shared = answers.mean(axis=0)
-    freedom = count - 1
-    variance = max(_variance(shared) or 0.0, 0.0)
-    student = rng.standard_t(max(freedom, _LEAST_FREEDOM), (resamples, 1))
-    deviations = np.sqrt(variance / count) * student * np.ones((1, len(cells)))
-    if len(cells) > 1:
-        all_freedom = (len(cells) - 1) * freedom
-        own = [(_variance(arm - shared) or 0.0) / (1 - 1 / len(cells)) for arm in answers]
-        pooled = float(np.mean(own))
-        for column in range(len(cells)):
-            variance, left = _moderated(own[column], pooled, freedom, all_freedom)
-            deviations[:, column] += np.sqrt(variance / count) * rng.standard_t(left, resamples)
-    return np.asarray(deviations)
+    shared, freedom = answers.mean(axis=0), count - 1
+    if len(cells) == 1:
+        return _student(max(_variance(shared) or 0.0, 0.0) / count, max(freedom, _LEAST_FREEDOM), (resamples, 1), rng)
+    all_freedom = (len(cells) - 1) * freedom
+    own = [(_variance(arm - shared) or 0.0) / (1 - 1 / len(cells)) for arm in answers]
+    pooled = float(np.mean(own))
+    # the mean over arms also holds a part of what draws do to single arms
+    alike = max((_variance(shared) or 0.0) - max(pooled, 0.0) / len(cells), 0.0)
+    deviations = np.repeat(
+        _student(alike / count, max(freedom, _LEAST_FREEDOM), (resamples, 1), rng), len(cells), axis=1
+    )
+    for column in range(len(cells)):
+        variance, left = _moderated(own[column], pooled, freedom, all_freedom)
+        deviations[:, column] += _student(variance / count, left, (resamples,), rng)
+    return deviations
+
+
+def _student(variance: float, freedom: float, shape: tuple[int, ...], rng: np.random.Generator) -> Floats:
+    """Draw deviations of a mean whose variance was estimated with so many degrees of freedom."""
+    return np.asarray(np.sqrt(variance) * rng.standard_t(freedom, shape))
 
 
 def _variance(answers: Floats) -> float | None:

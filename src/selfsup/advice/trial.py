@@ -199,6 +199,10 @@ class Bench(ABC):
         """
 
     @abstractmethod
+    def keep(self, run: Path, out: Path, stage: str, exam: Exam) -> None:
+        """Copy a run's encoder, with a probe of a stage trained on the whole label pool."""
+
+    @abstractmethod
     def neighbours(self, folder: Path, out: Path) -> None:
         """Draw what a run's encoder takes for alike."""
 

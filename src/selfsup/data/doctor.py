@@ -82,7 +82,7 @@ def _skipped(images: ImageStore) -> Finding:
 def _number(images: ImageStore) -> Finding:
     count = len(images)
     if count < 1000:
-        text = f"{count} images are few: expect little from pretraining on them alone; start from given weights if you can."
+        text = f"{count} images are few: expect little from pretraining on them alone; start from given weights."
         return Finding("warning", "number", text)
     return Finding("ok", "number", f"{count:,} images.")
 
@@ -95,7 +95,7 @@ def _sizes(images: ImageStore) -> list[Finding]:
     findings = [Finding("ok", "sizes", f"Short sides from {low} to {high} pixels, {middle} in the middle.")]
     small = short < images.size
     if small.mean() > 0.05:
-        text = f"{small.sum()} images are smaller than {images.size} pixels and were enlarged; a smaller size loses nothing."
+        text = f"{small.sum()} images are smaller than {images.size} pixels and were enlarged; train at a smaller size."
         findings.append(Finding("note", "sizes", text, _names(images, small)))
     thin = long > 3 * short
     if thin.mean() > 0.05:

@@ -8,10 +8,11 @@ Source: Charikar, "Similarity estimation techniques from rounding algorithms", S
 """
 
 from collections.abc import Sequence
-from typing import Protocol
 
 import numpy as np
 from jaxtyping import Float32, Int64, Integer, UInt8
+
+from selfsup.data.store import ImageStore
 
 SIMILAR = 0.96
 """Correlation from which two pictures count as nearly identical."""
@@ -25,40 +26,18 @@ _SAMPLE = 4096
 _BATCH = 1024
 
 
-class Rows(Protocol):
-    """What images are read from: an `ImageStore`, or `rows_of` an array."""
-
-    def __len__(self) -> int: ...
-
-    def rows(self, indices: Integer[np.ndarray, " n"]) -> UInt8[np.ndarray, "n 3 S S"]:
-        """Gather images."""
-        ...
+Images = ImageStore | np.ndarray
+"""A store, or an array [N, 3, S, S] of bytes."""
 
 
-class rows_of:  # noqa: N801 (reads as a function)
-    """Read images from an array [N, 3, S, S]."""
-
-    def __init__(self, pixels: UInt8[np.ndarray, "N 3 S S"]) -> None:
-        self.pixels = pixels
-
-    def __len__(self) -> int:
-        return len(self.pixels)
-
-    def rows(self, indices: Integer[np.ndarray, " n"]) -> UInt8[np.ndarray, "n 3 S S"]:
-        """Gather images."""
-        result: np.ndarray = self.pixels[indices]
-        return result
-
-
-def near_duplicates(images: Rows | np.ndarray) -> Int64[np.ndarray, " N"]:
+def near_duplicates(images: Images) -> Int64[np.ndarray, " N"]:
     """Give each image the number of its group: the smallest index of an image that is nearly the same picture.
 
     Groups are chains: neighbours are nearly identical. A chain that holds more than 2 % of the images (and more than
     20) is not believed, as in a set of handwritten ones: it is cut where correlation is below 0.98, and so on.
     """
-    source = rows_of(images) if isinstance(images, np.ndarray) else images
-    pairs, likeness = similar_pairs(source)
-    count = len(source)
+    pairs, likeness = similar_pairs(images)
+    count = len(images)
     group = components(count, pairs)
     limit = max(20, count // 50)
     for threshold in _STRICTER:
@@ -71,14 +50,14 @@ def near_duplicates(images: Rows | np.ndarray) -> Int64[np.ndarray, " N"]:
     return group
 
 
-def overlap(store: Rows, other: Rows) -> Int64[np.ndarray, " n"]:
+def overlap(store: Images, other: Images) -> Int64[np.ndarray, " n"]:
     """Give the indices of images of `store` that are nearly identical to one of `other`, in order."""
     pairs, _ = similar_pairs(store, other)
     across = (pairs[:, 0] < len(store)) & (pairs[:, 1] >= len(store))
     return np.unique(pairs[across, 0])
 
 
-def similar_pairs(*pieces: Rows) -> tuple[Int64[np.ndarray, "P 2"], Float32[np.ndarray, " P"]]:
+def similar_pairs(*pieces: Images) -> tuple[Int64[np.ndarray, "P 2"], Float32[np.ndarray, " P"]]:
     """Give pairs (a < b) of nearly identical images, and their correlation (1 for flat images of equal bytes).
 
     Images are numbered through all `pieces`, one after the other.
@@ -94,7 +73,7 @@ def similar_pairs(*pieces: Rows) -> tuple[Int64[np.ndarray, "P 2"], Float32[np.n
         for piece in pieces:
             here = np.flatnonzero((indices >= start) & (indices < start + len(piece)))
             for some in np.array_split(here, len(here) // _BATCH + 1) if len(here) else []:
-                result[some] = thumbnails(piece.rows(indices[some] - start))
+                result[some] = thumbnails(_rows(piece, indices[some] - start))
             start += len(piece)
         return result
 
@@ -117,6 +96,10 @@ def similar_pairs(*pieces: Rows) -> tuple[Int64[np.ndarray, "P 2"], Float32[np.n
     pairs, likeness = pairs[likeness >= SIMILAR], likeness[likeness >= SIMILAR]
     same = _equal_bytes(pieces, np.flatnonzero(flat))
     return np.concatenate([pairs, same]), np.concatenate([likeness, np.ones(len(same), np.float32)])
+
+
+def _rows(images: Images, indices: Integer[np.ndarray, " n"]) -> UInt8[np.ndarray, "n 3 S S"]:
+    return images.rows(indices) if isinstance(images, ImageStore) else np.asarray(images[indices])
 
 
 def thumbnails(pixels: UInt8[np.ndarray, "n 3 S S"]) -> Float32[np.ndarray, "n 768"]:
@@ -172,14 +155,14 @@ def _candidates(places: Float32[np.ndarray, "N k"], spread: np.ndarray, among: n
     return np.unique(pairs, axis=0)
 
 
-def _equal_bytes(pieces: Sequence[Rows], among: np.ndarray) -> np.ndarray:
+def _equal_bytes(pieces: Sequence[Images], among: np.ndarray) -> np.ndarray:
     """Pairs (first of its kind, image) of images of equal bytes."""
     first: dict[bytes, int] = {}
     pairs = []
     start = 0
     for piece in pieces:
         for number in among[(among >= start) & (among < start + len(piece))].tolist():
-            known = first.setdefault(piece.rows(np.array([number - start])).tobytes(), number)
+            known = first.setdefault(_rows(piece, np.array([number - start])).tobytes(), number)
             if known != number:
                 pairs.append((known, number))
         start += len(piece)

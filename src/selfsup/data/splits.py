@@ -99,7 +99,7 @@ def duplicate_notes(data: LabelledImages, near: Integer[np.ndarray, " N"]) -> li
 
 
 def without_straddling(data: LabelledImages) -> LabelledImages:
-    """Leave out training images whose group reaches into validation or test, and validation ones that reach into test."""
+    """Leave out training images whose group reaches into validation or test, and validation ones reaching into test."""
     if len(set(data.split.tolist())) < 2:
         return data
     rank = np.array([_RANK[name] for name in data.split])

@@ -4,7 +4,6 @@ import io
 import struct
 import zlib
 from contextlib import suppress
-from typing import BinaryIO
 
 import numpy as np
 from jaxtyping import Shaped
@@ -46,7 +45,7 @@ def read_deep(source: bytes | str) -> Shaped[np.ndarray, "C H W"] | None:
     return values.transpose(2, 0, 1)[:3].astype(values.dtype.newbyteorder("="))
 
 
-def _pixels(file: BinaryIO, tags: Tags, dtype: np.dtype) -> Shaped[np.ndarray, "H W C"]:
+def _pixels(file: io.BufferedIOBase, tags: Tags, dtype: np.dtype) -> Shaped[np.ndarray, "H W C"]:
     width, height, channels = tags[_WIDTH][0], tags[_HEIGHT][0], tags[_CHANNELS][0]
     rows = tags.get(_ROWS, (height,))[0]
     strips = []
@@ -65,7 +64,7 @@ def _pixels(file: BinaryIO, tags: Tags, dtype: np.dtype) -> Shaped[np.ndarray, "
     return np.concatenate(strips)
 
 
-def _tags(file: BinaryIO) -> tuple[str, Tags]:
+def _tags(file: io.BufferedIOBase) -> tuple[str, Tags]:
     """Byte order and whole-number tags of the first image; classic and big TIFF."""
     start = file.read(16)
     order = "<" if start[:2] == b"II" else ">"

@@ -46,7 +46,8 @@ class Rotation(Method):
     def losses(self, batch: Batch) -> Iterator[Objective]:
         """Yield the cross-entropy of the four turns of every image."""
         images, turns = all_turns(crops.random_crop(batch.images, self.encoder.image_size, flip=self.flip))
-        logits = self.head(self.encoder.vector(images)).float()
+        logits = self.head(self.encoder.vector(images))
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))  # the loss is not for bfloat16
         accuracy = (logits.argmax(1) == turns).float().mean()
         yield Objective(F.cross_entropy(logits, turns), metrics={"accuracy": accuracy}, chance=math.log(4))
 

@@ -31,7 +31,8 @@ def advice_page(found: AdviceFiles) -> Page:
     test_images, per_class = whole(results.get("test_images")), whole(verdict.get("per_class"))
     missing = NO_LABELS if verdict and not found.plan.get("labels") else "Nothing was measured with labels yet."
     points = curves.curve_points(results.get("curves"), arms)
-    winner, ties = str(verdict.get("winner") or ""), names(verdict.get("ties"))
+    winner = str(verdict.get("winner") or "")
+    ties = names(verdict.get("ties")) if verdict.get("verdict") == "tie" else []
     labelled = [
         stages.stages_section(results.get("stages"), arms, per_class, str(verdict.get("stage") or "")),
         controls.controls_section(verdict.get("table"), arms, winner, ties, per_class, results.get("neighbours")),
@@ -43,7 +44,7 @@ def advice_page(found: AdviceFiles) -> Page:
         *(labelled if points else []),
         cost.cost_section(results.get("cost") or cost.cost_of_runs(runs), arms),
         tasks.tasks_section(runs, arms),
-        tasks.neighbours_section(tasks.neighbour_pictures(runs, found.figures), arms),
+        tasks.neighbours_section(tasks.neighbour_pictures(runs, found.sheets), arms),
         health.health_section(runs, arms),
         findings.findings_section(
             [file for run in found.runs for file in run.skipped], _notes(found), _problems(found)

@@ -46,7 +46,6 @@ def curves(
     drawn = [_grid(low, high, left, width - right, down)]
     if chance is not None and low <= chance <= high:
         drawn.append(line(left, down(chance), width - right, down(chance), class_="reference"))
-        drawn.append(text(left + 4, down(chance) - 5, "blind guess", class_="small muted"))
     drawn.append(
         _label_axis(points, amounts, [across(amount, arms[len(arms) // 2]) for amount in amounts], height, bottom)
     )
@@ -62,6 +61,10 @@ def curves(
                 drawn.append(_whisker(x, down(point.value.low), down(point.value.high), arm.colour))
             drawn.append(marker(arm, x, y, title=_tip(point)))
         ends.append((arm, *places[-1]))
+    if chance is not None and low <= chance <= high:
+        between = [across(amount, arms[len(arms) // 2]) for amount in amounts[:2]]  # where no points lie
+        x = sum(between) / len(between)
+        drawn.append(text(x, down(chance) - 5, "blind guess", class_="small muted halo", text_anchor="middle"))
     drawn.append(_end_labels(ends, width - right, top, height - bottom, narrow))
     best = max(points, key=lambda point: (point.labels, point.value.mean))
     return picture(

@@ -30,6 +30,7 @@ class RunFiles:
     summary: Json
     metrics: list[Json]
     figures: list[Path]
+    sheets: list[Path]
     evaluations: dict[str, Json]
     skipped: list[tuple[str, str]]
     problems: list[str] = field(default_factory=list)
@@ -55,7 +56,7 @@ class AdviceFiles:
     verdict: Json
     controls: dict[str, Json]
     runs: list[RunFiles]
-    figures: list[Path]
+    sheets: list[Path]
     problems: list[str] = field(default_factory=list)
 
 
@@ -92,7 +93,8 @@ def read_run(folder: Path, arm: str | None = None, seed: int | None = None) -> R
         encoder=_read_json(folder / "encoder.json", problems),
         summary=summary,
         metrics=_read_rows(folder / "metrics.jsonl", problems),
-        figures=_pictures(folder),
+        figures=sorted(folder.glob("figures/*.png")),
+        sheets=_sheets(folder),
         evaluations={name: content for name, content in evaluations.items() if content},
         skipped=_read_skipped(folder / "skipped.csv", problems),
         problems=problems,
@@ -111,7 +113,7 @@ def read_advice(folder: Path) -> AdviceFiles:
         verdict=_read_json(folder / "verdict.json", problems),
         controls=controls,
         runs=_read_trials(folder, results),
-        figures=_pictures(folder),
+        sheets=_sheets(folder),
         problems=problems,
     )
 
@@ -166,9 +168,9 @@ def _text(content: object) -> str | None:
     return content if isinstance(content, str) and content else None
 
 
-def _pictures(folder: Path) -> list[Path]:
-    """List the pictures of a run: its figures, and the sheets that an evaluation drew."""
-    return sorted(path for part in ("figures", "evaluation", "sheets") for path in folder.glob(f"{part}/*.png"))
+def _sheets(folder: Path) -> list[Path]:
+    """List the sheets of nearest neighbours."""
+    return sorted([*folder.glob("sheets/*.png"), *folder.glob("evaluation/*neighbours*.png")])
 
 
 def _read_json(path: Path, problems: list[str]) -> Json:

@@ -3,11 +3,14 @@
 import math
 from collections.abc import Sequence
 
-from selfsup.report import charts, traces
-from selfsup.report.arms import Arms
+from markupsafe import Markup
+
+from selfsup.report import charts
+from selfsup.report.arms import Arm, Arms
 from selfsup.report.blocks import Block, Cell, Fold, Grid, Listing, Section, Table
 from selfsup.report.folders import RunFiles, by_arm
-from selfsup.report.values import Json, number, rows
+from selfsup.report.traces import Trace, trace
+from selfsup.report.values import Json, mapping, number, rows
 from selfsup.report.words import count, plural, sentence, short, visible
 
 
@@ -40,56 +43,57 @@ def health_texts(run: RunFiles, level: str) -> list[str]:
 
 def _health_charts(name: str, runs: Sequence[RunFiles], arms: Arms) -> Grid:
     arm = arms[name]
-    chance = next(
-        (
-            value
-            for run in runs
-            for row in [run.summary, *run.metrics]
-            if (value := number(row.get("chance"))) is not None
-        ),
-        None,
-    )
-    losses = [
-        traces.Trace(arm, _series(run, "loss", held_out=False), True, f"{run.name}: training loss") for run in runs
-    ]
-    losses += [
-        traces.Trace(arm, _series(run, "loss", held_out=True), False, f"{run.name}: held-out loss") for run in runs
-    ]
-    width = next(
-        (
-            number(row.get("width"))
-            for run in runs
-            for row in run.metrics
-            if row.get("kind") == "held_out" and number(row.get("width"))
-        ),
-        None,
-    )
+    held_out = [row for run in runs for row in run.metrics if row.get("kind") == "held_out"]
+    width = next((value for row in held_out if (value := number(row.get("width")))), None)
+    rank = [Trace(arm, _series(run, "rank"), label=run.name) for run in runs]
+    spread = [Trace(arm, _series(run, "feature_std"), label=run.name) for run in runs]
+    of = f" (of {count(width)} features)" if width else ""
     drawn = [
-        (
-            "Loss",
-            traces.trace(
-                f"{arm.label}: loss over steps", losses, (chance, "blind guess") if chance is not None else None
-            ),
-        ),
-        (
-            "Effective rank" + (f" (of {count(width)} features)" if width else ""),
-            traces.trace(
-                f"{arm.label}: effective rank over steps",
-                [traces.Trace(arm, _series(run, "rank"), False, run.name) for run in runs],
-                floor=0.0,
-            ),
-        ),
+        *_loss_charts(arm, runs),
+        (f"Effective rank{of}", trace(f"{arm.label}: effective rank", rank, floor=0.0)),
         (
             "Spread of features (0 = collapsed)",
-            traces.trace(
-                f"{arm.label}: spread of features over steps",
-                [traces.Trace(arm, _series(run, "feature_std"), False, run.name) for run in runs],
-                (1.0, "all directions alike"),
-                floor=0.0,
-            ),
+            trace(f"{arm.label}: spread of features", spread, (1.0, "all directions alike"), floor=0.0),
         ),
     ]
     return Grid(arm.label, charts.swatch(arm), [(title, chart) for title, chart in drawn if chart])
+
+
+def _loss_charts(arm: Arm, runs: Sequence[RunFiles]) -> list[tuple[str, Markup]]:
+    """Draw both losses in one chart, unless a blind guess has another loss on the held-out images.
+
+    It has where the loss depends on the size of the batch (contrastive tasks), and there are few held-out images.
+    """
+    training = [Trace(arm, _series(run, "loss", held_out=False), True, f"{run.name}: training") for run in runs]
+    held_out = [Trace(arm, _series(run, "loss"), False, f"{run.name}: held-out images") for run in runs]
+    guess, guess_held_out = (next(filter(None, map(of, runs)), None) for of in (_training_chance, held_out_chance))
+    if guess is None or guess_held_out is None or math.isclose(guess, guess_held_out, rel_tol=0.02):
+        return [("Loss", trace(f"{arm.label}: loss", [*training, *held_out], _guess(guess or guess_held_out)))]
+    return [
+        ("Loss in training", trace(f"{arm.label}: training loss", training, _guess(guess))),
+        ("Loss on held-out images", trace(f"{arm.label}: held-out loss", held_out, _guess(guess_held_out))),
+    ]
+
+
+def _guess(chance: float | None) -> tuple[float, str] | None:
+    return None if chance is None else (chance, "blind guess")
+
+
+def _training_chance(run: RunFiles) -> float | None:
+    """Give the loss of a blind guess on a training batch."""
+    logged = [row.get("chance") for row in run.metrics if row.get("kind") != "held_out"]
+    return next((value for chance in logged if (value := number(chance)) is not None), None)
+
+
+def held_out_chance(run: RunFiles) -> float | None:
+    """Give the loss of a blind guess on the held-out images: as logged, else from its accuracy, else as in training."""
+    logged = [row.get("chance") for row in run.metrics if row.get("kind") == "held_out"]
+    found = next((value for chance in logged if (value := number(chance)) is not None), None)
+    headline = mapping(run.summary.get("headline"))
+    share = number(headline.get("chance"))
+    if found is None and headline.get("name") == "accuracy" and share is not None and 0 < share < 1:
+        return -math.log(share)  # of a uniform guess among 1 / share answers
+    return found if found is not None else _training_chance(run)
 
 
 def _series(run: RunFiles, key: str, held_out: bool = True) -> list[tuple[float, float]]:
@@ -105,8 +109,9 @@ def _health_table(runs: Sequence[RunFiles], arms: Arms) -> Table:
     body = []
     for run in runs:
         held_out: Json = next((row for row in reversed(run.metrics) if row.get("kind") == "held_out"), {})
-        loss, chance = number(run.summary.get("loss")), number(run.summary.get("chance"))
-        loss = loss if loss is not None else number(held_out.get("loss"))
+        loss = number(held_out.get("loss"))
+        chance = held_out_chance(run) if loss is not None else number(run.summary.get("chance"))
+        loss = loss if loss is not None else number(run.summary.get("loss"))
         rank, spread = number(held_out.get("rank")), number(held_out.get("feature_std"))
         body.append(
             [

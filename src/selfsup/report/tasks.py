@@ -14,20 +14,19 @@ from selfsup.report.blocks import Block, Gallery, Section
 from selfsup.report.folders import RunFiles, by_arm
 from selfsup.report.pictures import Picture, embed
 from selfsup.report.values import mapping, number
-from selfsup.report.words import listed, percent, plural, sentence, short, visible
+from selfsup.report.words import SPACE, listed, percent, plural, sentence, short, visible
 
 MOST_PICTURES = 6  # per arm
-NEIGHBOURS = re.compile(r"neighbou?r|nearest|retriev", re.IGNORECASE)
 
 
 def tasks_section(runs: Sequence[RunFiles], arms: Arms) -> Section:
     """Show for each task what the network was asked, how well it answered, and pictures of both."""
     blocks: list[Block] = []
     for name, own in by_arm(runs).items():
-        shown = next((run for run in own if _task_figures(run)), own[0])
+        shown = next((run for run in own if run.figures), own[0])
         said = [_task_words(own[0])] if _task_words(own[0]) else []
         said += headline_sentences(own)
-        pictures, problems = _embedded(_task_figures(shown))
+        pictures, problems = _embedded(shown.figures)
         if not pictures and not problems:
             said.append("No pictures were drawn.")
         if len(own) > 1 and pictures:
@@ -37,10 +36,6 @@ def tasks_section(runs: Sequence[RunFiles], arms: Arms) -> Section:
         return Section("tasks", "What each task looked like", ["No run has begun yet."])
     opening = "What the network was shown and what it made of it, on images it was not trained on where there are any."
     return Section("tasks", "What each task looked like", [opening], blocks)
-
-
-def _task_figures(run: RunFiles) -> list[Path]:
-    return [path for path in run.figures if not NEIGHBOURS.search(path.stem)]
 
 
 def _task_words(run: RunFiles) -> str:
@@ -69,11 +64,14 @@ def headline_sentences(runs: Sequence[RunFiles]) -> list[str]:
 
 
 def _metric_name(name: str) -> str:
-    return name.upper() if name in ("psnr", "ssim", "mse", "mae", "nmi") else name.capitalize()
+    name = re.sub(r"\b(psnr|ssim|mse|mae|nmi)\b", lambda found: found[0].upper(), name)
+    return name[:1].upper() + name[1:]
 
 
 def _metric(name: str, value: float) -> str:
-    return percent(value) if re.search(r"accura|share|top.?\d|auroc", name) else short(value)
+    if re.search(r"accura|share|top.?\d|auroc|agreement", name):
+        return percent(value)
+    return short(value) + (f"{SPACE}dB" if "psnr" in name else "")
 
 
 def neighbours_section(pictures: Iterable[tuple[str, Path]], arms: Arms) -> Section:
@@ -93,15 +91,12 @@ def neighbours_section(pictures: Iterable[tuple[str, Path]], arms: Arms) -> Sect
     return Section("neighbours", "Nearest neighbours", [opening, *said], [Gallery("", Markup(""), [], sheets)])
 
 
-def neighbour_pictures(runs: Sequence[RunFiles], extra: Sequence[Path] = ()) -> list[tuple[str, Path]]:
-    """Find the sheets: the first of each arm, and those of the advice folder itself (untrained control)."""
-    found = []
+def neighbour_pictures(runs: Sequence[RunFiles], sheets: Sequence[Path] = ()) -> list[tuple[str, Path]]:
+    """Give each sheet with its arm: the first of each arm's runs, and those of the advice (`ARM-neighbours.png`)."""
+    found = [(path.stem.removesuffix("-neighbours"), path) for path in sheets]
+    named = {name for name, _ in found}
     for name, own in by_arm(runs).items():
-        paths = [path for run in own for path in run.figures if NEIGHBOURS.search(path.stem)]
-        found += [(name, path) for path in paths[:1]]
-    for path in extra:
-        if NEIGHBOURS.search(path.stem):
-            found.append((NEIGHBOURS.split(path.stem)[0].strip("-_ ") or path.stem, path))
+        found += [(name, path) for run in own for path in run.sheets if name not in named][:1]
     order = list(by_arm(runs))
     return sorted(found, key=lambda pair: order.index(pair[0]) if pair[0] in order else len(order))
 

@@ -22,7 +22,12 @@ def honesty(found: AdviceFiles) -> list[str]:
             "Each task was trained from one seed: the spread of training is unknown, and no winner is declared."
         )
     elif labelled and len(seeds) > 1:
-        said.append(f"Means are over {len(seeds)} seeds, none of which took part in choosing the finalists.")
+        fresh = (
+            ", none of which took part in choosing the finalists"
+            if found.plan.get("screening_seed") is not None
+            else ""
+        )
+        said.append(f"Means are over {len(seeds)} seeds{fresh}.")
     said += _screening(found)
     if labelled:
         said += _transductive(found)

@@ -44,12 +44,14 @@ class Thing:
 
     def placed(self, points: Float[np.ndarray, "V 3"]) -> Float[np.ndarray, "V 3"]:
         """Take points of the shape to the world."""
-        return points * np.array(self.scale) @ _yaw(self.yaw_degrees).T + np.array([*self.place, 0.0])
+        placed: np.ndarray = points * np.array(self.scale) @ _yaw(self.yaw_degrees).T + np.array([*self.place, 0.0])
+        return placed
 
     def turned(self, normals: Float[np.ndarray, "V 3"]) -> Float[np.ndarray, "V 3"]:
         """Take normals of the shape to the world, unit length again."""
-        turned = normals / np.array(self.scale) @ _yaw(self.yaw_degrees).T
-        return turned / np.linalg.norm(turned, axis=1, keepdims=True)
+        turned: np.ndarray = normals / np.array(self.scale) @ _yaw(self.yaw_degrees).T
+        turned /= np.linalg.norm(turned, axis=1, keepdims=True)
+        return turned
 
     @property
     def radius(self) -> float:

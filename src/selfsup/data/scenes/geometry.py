@@ -46,7 +46,8 @@ def layers(scene: Scene) -> list[Layer]:
 
 def ground_color(scene: Scene) -> Float[np.ndarray, " 3"]:
     """Give the lit colour of a plain ground."""
-    return np.minimum(np.array(scene.ground) * _flat_light(scene.light), 1.0)
+    lit: np.ndarray = np.minimum(np.array(scene.ground) * _flat_light(scene.light), 1.0)
+    return lit
 
 
 def _solid(thing: Thing, number: int, scene: Scene) -> Layer:
@@ -116,7 +117,8 @@ def _turned(places: Float[np.ndarray, "V 2"], surface: Surface) -> Float[np.ndar
     """Turn and scale texture places as the surface says."""
     turn = np.radians(surface.turn_degrees)
     rotation = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
-    return places @ rotation.T * surface.repeats
+    turned: np.ndarray = places @ rotation.T * surface.repeats
+    return turned
 
 
 def _flat_light(light: Light) -> Float[np.ndarray, " 3"]:

@@ -132,8 +132,12 @@ class Renderer:
         """Average the pixels of each block, rounding half up."""
         side = self._size * OVERSAMPLING
         drawn = np.frombuffer(self._drawn.getRamImage(), np.uint8).reshape(side, side, -1)
-        rows = sum(drawn[k::OVERSAMPLING].astype(np.uint16) for k in range(OVERSAMPLING))
-        total = sum(rows[:, k::OVERSAMPLING] for k in range(OVERSAMPLING))
+        rows = np.zeros((self._size, side, drawn.shape[2]), np.uint16)
+        for k in range(OVERSAMPLING):
+            rows += drawn[k::OVERSAMPLING]
+        total = np.zeros((self._size, self._size, drawn.shape[2]), np.uint16)
+        for k in range(OVERSAMPLING):
+            total += rows[:, k::OVERSAMPLING]
         mean = ((total + OVERSAMPLING**2 // 2) // OVERSAMPLING**2).astype(np.uint8)
         return np.ascontiguousarray(mean[::-1, :, 2::-1])  # drawn bottom up, as blue, green, red
 

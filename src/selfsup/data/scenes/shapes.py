@@ -232,7 +232,7 @@ def _unit_square(cells: int) -> Mesh:
 
 
 def _sheet(points: np.ndarray, normals: np.ndarray, places: np.ndarray, part: int) -> Mesh:
-    """Join neighbouring points of a grid [R, C, 3] to triangles that face along their normals."""
+    """Join neighbouring points of a grid [R, C, 3]; triangles face those who see rows go up, columns to the right."""
     rows, columns = points.shape[:2]
     first = (np.arange(rows - 1)[:, None] * columns + np.arange(columns - 1)).ravel()
     lower = np.stack([first, first + 1, first + columns + 1], axis=1)
@@ -242,9 +242,7 @@ def _sheet(points: np.ndarray, normals: np.ndarray, places: np.ndarray, part: in
     a, b, c = (flat[faces[:, k]] for k in range(3))
     across = np.cross(b - a, c - a)
     whole = np.linalg.norm(across, axis=1) > 1e-12  # where a profile meets the axis, one of two triangles is a line
-    faces, across = faces[whole], across[whole]
-    inward = (across * normal[faces].sum(1)).sum(1) < 0
-    faces[inward] = faces[inward][:, ::-1]
+    faces = faces[whole]
     return Mesh(flat, normal.copy(), places.reshape(-1, 2), np.full(len(flat), part), faces)
 
 

@@ -9,9 +9,11 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator
+from contextlib import closing
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO
 
 import numpy as np
 from jaxtyping import Int64, UInt8
@@ -27,7 +29,8 @@ PART = 50  # scenes drawn between two writes: a quarter of a second at 64 pixels
 Progress = Callable[[str, int, int], None]
 
 
-class Order(NamedTuple):
+@dataclass(frozen=True)
+class Order:
     """What to draw, in parts of so many scenes, and where to keep it."""
 
     folder: str
@@ -74,10 +77,12 @@ def rendered(
         room: with floor and walls, or on a plain ground (where up and down show in the things alone).
 
     Raises:
-        InputError: if count or size is out of range or panda3d is missing.
+        InputError: if count, size or workers is out of range or panda3d is missing.
     """
     if count < 1:
         raise InputError(f"At least one scene is needed, got {count}; try 3000.")
+    if workers < 0:
+        raise InputError(f"Scenes are drawn by 0 or more worker processes, got {workers}; try 2.")
     check_size(size)
     name = f"scenes-{'room' if room else 'plain'}-{size}px-{count}-seed{seed}-{_drawing_code()}"
     order = Order(str(Path(cache) / name), count, size, seed, room, PART)
@@ -114,19 +119,20 @@ def _draw(order: Order, workers: int, progress: Progress) -> None:
     missing = [part for part in order.parts() if _read_part(order, part) is None]
     done = order.count - sum(len(order.scenes_of(part)) for part in missing)
     progress("drawing scenes", done, order.count)
-    finished = _by_workers(order, missing, min(workers, len(missing))) if workers else _here(order, missing)
-    for part in finished:
-        done += len(order.scenes_of(part))
-        progress("drawing scenes", done, order.count)
+    drawing = _by_workers(order, missing, min(workers, len(missing))) if workers else _here(order, missing)
+    with closing(drawing):  # whatever progress() raises, the workers are stopped before it goes on its way
+        for part in drawing:
+            done += len(order.scenes_of(part))
+            progress("drawing scenes", done, order.count)
 
 
-def _here(order: Order, parts: list[int]) -> Iterable[int]:
+def _here(order: Order, parts: list[int]) -> Generator[int, None, None]:
     for part in parts:
         draw_part(order, part)
         yield part
 
 
-def _by_workers(order: Order, parts: list[int], workers: int) -> Iterable[int]:
+def _by_workers(order: Order, parts: list[int], workers: int) -> Generator[int, None, None]:
     """Let processes draw; yield each part's number when it is written. No process outlives the call.
 
     They are plain `python -m` processes, not multiprocessing's: nothing of the caller's main module is imported in
@@ -163,7 +169,7 @@ def _started(order: Order, parts: list[int], said: IO[str]) -> subprocess.Popen[
     package_root = str(Path(__file__).resolve().parents[3])
     path = os.pathsep.join([package_root, *filter(None, [os.environ.get("PYTHONPATH")])])
     process = subprocess.Popen(
-        [sys.executable, "-m", "selfsup.data.scenes.worker", json.dumps(order), json.dumps(parts)],
+        [sys.executable, "-m", "selfsup.data.scenes.worker", json.dumps(asdict(order)), json.dumps(parts)],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=said,

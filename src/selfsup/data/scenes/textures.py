@@ -41,13 +41,14 @@ def clouds(seed: int, cells: int) -> Float[np.ndarray, "128 128"]:
 def stripes(across: int, up: int) -> Float[np.ndarray, "128 128"]:
     """Soft-edged stripes with whole numbers of periods, so that they tile."""
     x, y = _places()
-    return np.clip(0.5 + 3 * np.sin(2 * np.pi * (across * x + up * y)), 0, 1)
+    return _sharpened(np.sin(2 * np.pi * (across * x + up * y)))
 
 
 def checks(cells: int) -> Float[np.ndarray, "128 128"]:
     """A board of 2 * cells squares a side."""
     x, y = _places()
-    return ((np.floor(x * cells * 2) + np.floor(y * cells * 2)) % 2).astype(np.float64)
+    board: np.ndarray = (np.floor(x * cells * 2) + np.floor(y * cells * 2)) % 2
+    return board
 
 
 def bricks() -> Float[np.ndarray, "128 128"]:
@@ -87,20 +88,25 @@ def dots(cells: int) -> Float[np.ndarray, "128 128"]:
 def zigzag() -> Float[np.ndarray, "128 128"]:
     """Herringbone stripes."""
     x, y = _places()
-    return np.clip(0.5 + 3 * np.sin(2 * np.pi * (4 * y + np.abs(2 * (x * 3 % 1) - 1))), 0, 1)
+    return _sharpened(np.sin(2 * np.pi * (4 * y + np.abs(2 * (x * 3 % 1) - 1))))
 
 
 def marble() -> Float[np.ndarray, "128 128"]:
     """Veins along bent lines."""
     x, y = _places()
-    vein = np.abs(np.sin(np.pi * (2 * x + 2 * y) + 7 * clouds(8, 3)))
-    return np.clip(vein**0.5, 0, 1)
+    veins: np.ndarray = np.sqrt(np.abs(np.sin(np.pi * (2 * x + 2 * y) + 7 * clouds(8, 3))))
+    return veins
 
 
 def speckles() -> Float[np.ndarray, "128 128"]:
     """Stone chips of three tones."""
     grains = clouds(9, 18)
     return np.where(grains > 0.68, 0.0, np.where(grains < 0.3, 0.5, 1.0))
+
+
+def _sharpened(wave: np.ndarray) -> np.ndarray:
+    """Turn a wave of -1 to 1 into stripes of 0 and 1 with soft edges."""
+    return (0.5 + 3 * wave).clip(0, 1)
 
 
 def _places() -> tuple[np.ndarray, np.ndarray]:

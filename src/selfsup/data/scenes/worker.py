@@ -14,7 +14,7 @@ from selfsup.data.scenes.store import Order, draw_part
 def main() -> None:
     """Draw the parts named on the command line."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
-    order, parts = Order(*json.loads(sys.argv[1])), json.loads(sys.argv[2])
+    order, parts = Order(**json.loads(sys.argv[1])), json.loads(sys.argv[2])
     for part in parts:
         draw_part(order, part)
         try:

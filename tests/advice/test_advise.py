@@ -1,0 +1,151 @@
+"""The whole way, with real training: small and short, so numbers mean nothing, but files and rules are real."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from selfsup.advice import material
+from selfsup.advice.advise import advise
+from selfsup.errors import InputError
+from selfsup.evaluation.predict import predict
+
+
+def discs_and_squares(count: int) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(0)
+    pixels, labels = rng.integers(0, 120, (count, 3, 36, 36)).astype(np.uint8), np.arange(count) % 2
+    rows, columns = np.mgrid[:36, :36]
+    for image, label in zip(pixels, labels, strict=True):
+        y, x = rng.integers(10, 26, 2)
+        disc = (rows - y) ** 2 + (columns - x) ** 2 < 64
+        image[:, disc if label else (abs(rows - y) < 7) & (abs(columns - x) < 7)] = 220
+    return pixels, labels
+
+
+IMAGES = discs_and_squares(64)
+
+
+def short(out: Path, cache: Path, **words):
+    settings = {
+        "labels": IMAGES, "methods": ("rotation",), "budget": "0.4s", "image_size": 32, "seeds": 2,
+        "label_budgets": (5, None), "draws": 1, "threads": 1, "out": out, "cache": cache,
+    }  # fmt: skip
+    return advise(IMAGES[0], **{**settings, **words})
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    folder = tmp_path_factory.mktemp("advice")
+    short(folder / "out", folder / "cache")
+    return folder / "out", folder / "cache"
+
+
+def test_an_advice_leaves_what_it_promises(first: tuple[Path, Path]):
+    out, _ = first
+    verdict = json.loads((out / "verdict.json").read_text())
+    results = json.loads((out / "results.json").read_text())
+
+    assert verdict["verdict"] in ("pretrain", "tie", "do_not_pretrain")
+    assert {row["arm"] for row in verdict["table"]} >= {"rotation", "pixels", "untrained", "scratch"}
+    assert {run["folder"] for run in results["runs"]} == {"trials/rotation-seed0", "trials/rotation-seed1"}
+    assert results["failed"] == []
+    assert (out / "report.html").stat().st_size > 1000
+    assert (out / "sheets" / "rotation-neighbours.png").is_file()
+    assert (out / "trials" / "rotation-seed1" / "encoder.safetensors").is_file()
+
+
+def test_the_plan_holds_what_was_measured(first: tuple[Path, Path]):
+    plan = json.loads((first[0] / "plan.json").read_text())
+
+    assert plan["seconds_per_step"]["rotation"] > 0
+    assert plan["steps"]["rotation"] == max(1, int(0.4 / plan["seconds_per_step"]["rotation"]))
+    assert "auto" not in (plan["precision"], plan["layout"], plan["device"])
+    assert plan["threads"] == 1
+    assert set(plan["forecast"]) >= {"minutes", "disk_mb", "memory_mb"}
+    assert plan["command"].startswith("selfsup advise ")
+
+
+def test_the_same_call_again_trains_nothing(first: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch):
+    out, cache = first
+    before = (out / "verdict.json").read_text()
+    monkeypatch.setattr("selfsup.advice.bench.pretrain", None)
+    monkeypatch.setattr("selfsup.advice.bench.train_supervised", None)
+
+    short(out, cache)
+
+    assert (out / "verdict.json").read_text() == before
+
+
+def test_the_same_plan_gives_the_same_numbers(first: tuple[Path, Path], tmp_path: Path):
+    """In another folder, from nothing but the plan: bit for bit."""
+    out, cache = first
+
+    advise(IMAGES[0], labels=IMAGES, plan=out / "plan.json", out=tmp_path / "again", cache=cache)
+
+    one, other = (json.loads((folder / "results.json").read_text()) for folder in (out, tmp_path / "again"))
+    assert one["curves"] == other["curves"]
+    assert one["stages"] == other["stages"]
+    weights = [folder / "trials" / "rotation-seed1" / "encoder.safetensors" for folder in (out, tmp_path / "again")]
+    assert weights[0].read_bytes() == weights[1].read_bytes()
+
+
+def test_a_changed_setting_is_refused(first: tuple[Path, Path]):
+    out, cache = first
+
+    with pytest.raises(InputError, match="was started with draws 1, now 2"):
+        short(out, cache, draws=2)
+
+
+def test_a_plan_for_other_images_is_refused(first: tuple[Path, Path], tmp_path: Path):
+    other = (IMAGES[0][::-1].copy() // 2, IMAGES[1])
+
+    with pytest.raises(InputError, match="are not those that the plan in"):
+        advise(other[0], labels=other, plan=first[0] / "plan.json", out=tmp_path, cache=first[1])
+
+
+def test_the_kept_encoder_predicts(first: tuple[Path, Path], tmp_path: Path):
+    """What `best/` holds sorts the rest of a folder."""
+    from selfsup.advice.bench import Workbench
+
+    out, cache = first
+    opened = material.open_material(
+        IMAGES[0], IMAGES, image_size=32, store_size=36, label_budgets=[None], draws=1, cache=cache
+    )
+    assert opened.exam is not None
+    settings = {"encoder": "small", "image_size": 32, "device": "cpu", "threads": 1}
+    bench = Workbench(opened.images, opened.labelled, opened.exam, settings, {})
+
+    bench.keep(out / "trials" / "rotation-seed0", tmp_path / "best", "stage3", opened.exam)
+
+    found = predict(tmp_path / "best", IMAGES[0], tmp_path / "predictions.csv", cache=cache)
+    assert found.images == 64
+    assert set(found.of_class) == {"0", "1"}
+
+
+def test_without_labels_tasks_and_neighbours_are_shown(first: tuple[Path, Path], tmp_path: Path):
+    verdict = short(tmp_path, first[1], labels=None)
+
+    assert (verdict.verdict, verdict.command) == ("unknown", "")
+    assert any(sentence.startswith("Rotation: accuracy ") for sentence in verdict.sentences)
+    assert (tmp_path / "sheets" / "rotation-neighbours.png").is_file()
+    assert (tmp_path / "report.html").is_file()
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ({"seeds": 0}, "seeds must be at least 1"),
+        ({"budget": "soon"}, "A time is a number"),
+        ({"methods": ("rotatoin",)}, "did you mean rotation"),
+        ({"label_budgets": (0,)}, "A label budget is a number"),
+    ],
+)
+def test_a_slip_is_a_sentence_before_anything_is_opened(tmp_path: Path, words: dict, sentence: str):
+    with pytest.raises(InputError, match=sentence):
+        advise(tmp_path / "missing", out=tmp_path / "out", **words)
+
+
+def test_no_images_and_no_plan_is_a_sentence(tmp_path: Path):
+    with pytest.raises(InputError, match="No images were given"):
+        advise(out=tmp_path / "out")

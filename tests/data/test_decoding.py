@@ -1,0 +1,324 @@
+"""Any file becomes the same upright RGB square, or a reason."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pictures import centre, encoded, picture
+from PIL import Image
+
+from selfsup.data import decoding, pillow, tiff
+from selfsup.data.decoding import decode, deep_sample
+from selfsup.data.deep import NeedsRange
+from selfsup.data.faults import NoImage, Unusable
+from selfsup.data.headers import read_header
+
+SIZE = 32
+ORIENTATION = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_90,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_270,
+}
+
+
+def far(one: np.ndarray, other: np.ndarray) -> float:
+    return float(np.abs(one.astype(float) - other.astype(float)).mean())
+
+
+def written(tmp_path: Path, data: bytes, name: str = "x.jpg") -> str:
+    (tmp_path / name).write_bytes(data)
+    return str(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("form", "options"),
+    [
+        ("PNG", {}),
+        ("JPEG", {"quality": 97}),
+        ("JPEG", {"quality": 97, "progressive": True}),
+        ("WEBP", {"lossless": True}),
+        ("WEBP", {"quality": 97}),
+        ("TIFF", {}),
+        ("TIFF", {"compression": "tiff_lzw"}),
+        ("TIFF", {"compression": "tiff_adobe_deflate"}),
+        ("BMP", {}),
+        ("PPM", {}),
+        ("TGA", {}),
+    ],
+)
+def test_every_format_gives_the_same_square(tmp_path, form, options):
+    """Formats, with and without torchvision, agree with Pillow's antialiased resize to two gray levels."""
+    image = picture(1)
+    path = written(tmp_path, encoded(image, form, **options), f"x.{form.lower()}")
+
+    found = decode(path, SIZE, {})
+
+    assert (found.width, found.height) == (64, 48)
+    assert far(found.pixels, centre(image, SIZE)) < 2
+
+
+def test_torchvision_and_pillow_agree(tmp_path, monkeypatch):
+    """Without torchvision's decoders Pillow reads the same to one gray level."""
+    path = written(tmp_path, encoded(picture(1), "JPEG", quality=95))
+    one = decode(path, SIZE, {})
+    monkeypatch.setattr(decoding, "torchvision_decoders", lambda: None)
+    other = decode(path, SIZE, {})
+
+    assert one.hash == other.hash
+    assert far(one.pixels, other.pixels) < 1
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation_is_undone(tmp_path, form, orientation):
+    """A picture stored turned or mirrored comes out upright, its size too."""
+    image = picture(2)
+    turned = image.transpose(ORIENTATION[orientation]) if orientation > 1 else image
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    options = {"quality": 97} if form == "JPEG" else {"lossless": True} if form == "WEBP" else {}
+
+    found = decode(written(tmp_path, encoded(turned, form, exif=exif, **options)), SIZE, {})
+
+    assert far(found.pixels, centre(image, SIZE)) < 2
+
+
+def test_large_jpegs_are_decoded_at_a_fraction_and_look_the_same(tmp_path):
+    """From 4 and 16 times the store size on, a quarter or an eighth is decoded; the square differs by < 1.5 levels."""
+    image = picture(3, 1200, 700)
+    for name, exif_orientation in (("plain", 1), ("turned", 6)):
+        exif = Image.Exif()
+        exif[0x0112] = exif_orientation
+        stored = image if exif_orientation == 1 else image.transpose(Image.Transpose.ROTATE_90)
+        path = written(tmp_path, encoded(stored, "JPEG", quality=95, exif=exif), f"{name}.jpg")
+        for size in (40, 128):
+            found = decode(path, size, {})
+            assert far(found.pixels, centre(image, size)) < 1.5
+            assert (found.width, found.height) == (1200, 700)
+
+
+def test_modes_are_converted(tmp_path):
+    """Gray, black and white, palette and CMYK images become RGB."""
+    image = picture(4)
+    for mode, limit in (("L", 0.6), ("P", 25), ("CMYK", 3), ("1", 60)):
+        form = "TIFF" if mode == "CMYK" else "PNG"
+        found = decode(written(tmp_path, encoded(image.convert(mode), form), f"{mode}.x.png"), SIZE, {})
+        assert far(found.pixels, centre(image.convert("L") if mode in "L1" else image, SIZE)) < limit
+        assert found.traits == (("cmyk",) if mode == "CMYK" else ())
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "PA"])
+def test_what_is_transparent_becomes_white(tmp_path, mode):
+    """Alpha is put on white and said; an alpha that hides nothing is not mentioned."""
+    image = picture(5, 64, 64)
+    alpha = Image.fromarray(np.repeat(np.array([0, 255], np.uint8), 32)[:, None].repeat(64, 1))
+    for number, mask in enumerate((alpha, Image.new("L", image.size, 255))):
+        see_through = image.convert("RGBA")
+        see_through.putalpha(mask)
+        shown = see_through.quantize(200) if mode == "PA" else see_through.convert(mode)
+
+        found = decode(written(tmp_path, encoded(shown, "PNG"), f"{number}.png"), SIZE, {})
+
+        assert found.traits == (("alpha",) if number == 0 else ())
+        assert (found.pixels[:, :15] == 255).all() == (number == 0)
+
+
+def test_first_frame_of_a_gif_is_used(tmp_path):
+    """A GIF of two frames gives the first and says so."""
+    first, second = picture(6), picture(7)
+    path = written(tmp_path, encoded(first, "GIF", save_all=True, append_images=[second]), "x.gif")
+
+    found = decode(path, SIZE, {})
+
+    assert far(found.pixels, centre(first, SIZE)) < far(found.pixels, centre(second, SIZE)) / 3
+    assert found.traits == ("frames",)
+
+
+@pytest.mark.parametrize(
+    ("form", "options"),
+    [
+        ("JPEG", {}),
+        ("JPEG", {"progressive": True}),
+        ("PNG", {}),
+        ("WEBP", {"lossless": True}),
+        ("WEBP", {}),
+        ("GIF", {}),
+        ("BMP", {}),
+        ("TIFF", {}),
+        ("TIFF", {"compression": "tiff_lzw"}),
+        ("TIFF", {"compression": "tiff_adobe_deflate"}),
+        ("JPEG2000", {}),
+        ("PPM", {}),
+    ],
+)
+@pytest.mark.parametrize("share", [0.6, 0.95])
+@pytest.mark.parametrize("side", [100, 800])
+def test_a_file_cut_short_is_never_used(tmp_path, form, options, share, side):
+    """Small ones (torchvision) and large ones (Pillow at a fraction) alike."""
+    data = encoded(picture(8, side, side), form, **options)
+
+    with pytest.raises(Unusable):
+        decode(written(tmp_path, data[: int(share * len(data))]), SIZE, {})
+
+
+@pytest.mark.parametrize("side", [100, 800])
+@pytest.mark.parametrize("filler", [b"", bytes(40)])
+@pytest.mark.parametrize("orientation", [1, 3, 6])
+def test_a_jpeg_with_an_end_but_without_its_lower_part_is_not_used(tmp_path, side, filler, orientation):
+    """Libjpeg fills in gray without an error there; a picture that really ends in that gray is used."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = encoded(picture(8, side, side), "JPEG", quality=95, exif=exif)
+    with pytest.raises(Unusable, match="truncated"):
+        decode(written(tmp_path, data[: int(0.6 * len(data))] + filler + b"\xff\xd9"), SIZE, {})
+
+    gray = picture(8, side, side)
+    gray.paste((128, 128, 128), (0, side // 2, side, side))
+    decode(written(tmp_path, encoded(gray, "JPEG", quality=95, exif=exif)), SIZE, {})
+
+
+def test_reasons_are_words(tmp_path):
+    """Empty files, text, bombs and broken headers are told apart."""
+    bomb = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + (60000).to_bytes(4, "big") * 2 + b"\x08\x02\0\0\0" + bytes(99)
+    cases = {
+        b"": "empty",
+        b"<html>": "no image, although the name ends in .jpg",
+        bomb: "60000 x 60000 pixels are too many",
+        b"\x89PNG\r\n\x1a\n" + bytes(99): "damaged|cannot be decoded",
+    }
+    for data, words in cases.items():
+        with pytest.raises(Unusable, match=words):
+            decode(written(tmp_path, data), SIZE, {})
+    with pytest.raises(NoImage):
+        decode(written(tmp_path, b"hello", "notes"), SIZE, {})
+
+
+def test_a_large_bitmap_needs_no_large_copies(tmp_path):
+    """An image of 20 million pixels is shrunk in strips and looks the same."""
+    image = picture(9, 80, 60).resize((5200, 4000))
+    path = written(tmp_path, encoded(image, "BMP"), "x.bmp")
+
+    assert far(decode(path, SIZE, {}).pixels, centre(image, SIZE)) < 1.5
+
+
+def test_content_decides_not_the_name(tmp_path):
+    """A PNG called .jpg, and images without extension, are read."""
+    image = picture(10)
+    for name in ("x.jpg", "x", "x.dat", "x.jpg.2"):
+        assert far(decode(written(tmp_path, encoded(image, "PNG"), name), SIZE, {}).pixels, centre(image, SIZE)) < 1
+
+
+def test_deep_images_wait_for_the_range_of_the_folder(tmp_path):
+    """16-bit and float images are scaled by the range that is given, never by their own."""
+    gray = np.asarray(picture(11).convert("L"), np.float32)
+    for name, values, kind, unit in (
+        ("a.png", (gray * 10).astype(np.uint16), "16-bit", 10),
+        ("b.tif", (gray * 10).astype(np.uint16), "16-bit", 10),
+        ("c.tif", gray / 1000, "float", 1 / 1000),
+    ):
+        Image.fromarray(values).save(tmp_path / name)
+        path = str(tmp_path / name)
+        with pytest.raises(NeedsRange):
+            decode(path, SIZE, {})
+        full, half = (decode(path, SIZE, {kind: (0.0, top * unit)}) for top in (255, 510))
+        assert far(full.pixels, centre(picture(11).convert("L"), SIZE)) < 1
+        assert far(half.pixels, full.pixels / 2) < 1
+        found = deep_sample(path)
+        assert found[0] == kind
+        assert np.median(found[1]) == pytest.approx(np.median(gray) * unit, rel=0.02)
+
+
+def test_a_float_image_with_holes_is_read(tmp_path):
+    """What is not a number becomes black and does not spread."""
+    values = np.full((40, 40), 0.5, np.float32)
+    values[:20] = np.nan
+    Image.fromarray(values).save(tmp_path / "x.tif")
+
+    found = decode(str(tmp_path / "x.tif"), SIZE, {"float": (0.0, 1.0)}).pixels
+
+    assert (found[:, :14] == 0).all()
+    assert (abs(found[:, 18:].astype(int) - 128) <= 1).all()
+
+
+def rgb_tiff(channels: int, compressed: bool = False, predictor: bool = False) -> tuple[bytes, np.ndarray]:
+    """A little-endian 16-bit TIFF of one strip, written by hand."""
+    import struct
+    import zlib
+
+    values = np.random.default_rng(0).integers(0, 60000, (20, 30, channels)).astype("<u2")
+    stored = np.diff(values, axis=1, prepend=np.zeros((20, 1, channels), "<u2")) if predictor else values
+    data = stored.astype("<u2").tobytes()
+    data = zlib.compress(data) if compressed else data
+    fields = [(256, 30), (257, 20), (259, 8 if compressed else 1), (262, 2), (277, channels), (278, 20), (284, 1)]
+    fields += [(317, 2 if predictor else 1)]
+    entries = [struct.pack("<HHII", tag, 3, 1, value) for tag, value in fields]
+    after = 8 + 2 + 12 * (len(fields) + 3) + 4
+    entries.append(struct.pack("<HHII", 258, 3, channels, after))
+    entries.append(struct.pack("<HHII", 273, 4, 1, after + 2 * channels))
+    entries.append(struct.pack("<HHII", 279, 4, 1, len(data)))
+    head = b"II*\0" + struct.pack("<I", 8) + struct.pack("<H", len(entries)) + b"".join(sorted(entries)) + bytes(4)
+    return head + struct.pack("<H", 16) * channels + data, values
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+@pytest.mark.parametrize("predictor", [False, True])
+def test_rgb_tiffs_of_16_bits_keep_their_bits(compressed, predictor):
+    """Pillow would read them at 8 bits."""
+    data, values = rgb_tiff(3, compressed, predictor)
+
+    assert (tiff.read_deep(data) == values.transpose(2, 0, 1)).all()
+
+
+def test_too_many_channels_are_said(tmp_path):
+    """An image of 6 channels is skipped with the number."""
+    with pytest.raises(Unusable, match="6 channels"):
+        decode(written(tmp_path, rgb_tiff(6)[0], "x.tif"), SIZE, {})
+
+
+def test_png_of_16_bits_and_three_channels(tmp_path):
+    """Its low bytes are not lost where torchvision can read them."""
+    import struct
+    import zlib
+
+    values = np.random.default_rng(0).integers(0, 1000, (40, 40, 3)).astype(">u2")
+    rows = b"".join(b"\0" + row.tobytes() for row in values)
+    chunks = b""
+    for name, body in (
+        (b"IHDR", struct.pack(">IIBBBBB", 40, 40, 16, 2, 0, 0, 0)),
+        (b"IDAT", zlib.compress(rows)),
+        (b"IEND", b""),
+    ):
+        chunks += struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+
+    kind, sample = deep_sample(written(tmp_path, b"\x89PNG\r\n\x1a\n" + chunks, "x.png"))
+
+    assert kind == "16-bit"
+    assert sorted(sample) == sorted(values.reshape(-1).astype(np.uint16))
+
+
+def test_headers_tell_size_and_kind():
+    """The quick look at the first bytes agrees with Pillow."""
+    for form, options in (
+        ("JPEG", {}),
+        ("JPEG", {"progressive": True}),
+        ("PNG", {}),
+        ("WEBP", {}),
+        ("WEBP", {"lossless": True}),
+    ):
+        header = read_header(encoded(picture(12, 70, 50), form, **options))
+        assert (header.width, header.height, header.plain) == (70, 50, True)
+    for data in (
+        encoded(picture(12).convert("CMYK"), "JPEG"),
+        encoded(picture(12).convert("P"), "PNG"),
+        encoded(picture(12).convert("RGBA"), "PNG"),
+    ):
+        assert not read_header(data).plain
+
+
+def test_formats_that_run_programs_are_never_tried():
+    """PostScript would start Ghostscript."""
+    assert not {"EPS", "WMF"} & set(pillow._formats(True) + pillow._formats(False))
