@@ -232,7 +232,7 @@ def test_a_run_from_end_to_end(photos, capsys):
     for number in range(16):
         Image.fromarray(draw.integers(0, 255, (40, 48, 3), np.uint8)).save(photos / name / f"{number}.png")
     (photos / name / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0")
-    words = "--steps 2 --image-size 32 --precision float32 --cache kept --quiet".split()
+    words = "--steps 2 --image-size 32 --precision float32 --layout contiguous --cache kept --quiet".split()
 
     assert cli.run(["pretrain", "rotation", "photos", "--out", "one", *words]) == 0
     told = capsys.readouterr().out

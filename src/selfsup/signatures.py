@@ -51,7 +51,7 @@ class Signature(NamedTuple):
     """All parameters, also those a command line cannot fill."""
 
 
-class Unreadable(Exception):  # noqa: N818 - it is no error until nobody catches it
+class Unreadable(Exception):
     """An expression that has no plain value, or an annotation that a command line cannot fill."""
 
 

@@ -42,7 +42,8 @@ def plan(
     seconds = dict.fromkeys(methods, 0.1)
     settings: dict[str, Any] = {
         "data": "photos", "images": "abc", "count": 500, "labels": "labelled", "labelled": "def",
-        "encoder": "small", "image_size": 32, "store_size": 36, "device": "cpu", "precision": "float32", "layout": "contiguous", "threads": 1,
+        "encoder": "small", "image_size": 32, "store_size": 36, "device": "cpu", "precision": "float32",
+        "layout": "contiguous", "threads": 1,
         "budget": "10s", "methods": list(methods), "seconds_per_step": seconds, "steps": fix_steps("10s", seconds),
         "batch_size": dict.fromkeys(methods, 64), "screening_seed": 1000 if len(methods) > finalists else None,
         "seeds": list(range(seeds)), "finalists": finalists, "label_budgets": [5, None], "draws": 2,

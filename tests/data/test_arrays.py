@@ -91,7 +91,7 @@ def test_npy_files(tmp_path):
     with pytest.raises(InputError, match="never unpickled"):
         opened(tmp_path / "o.npy", tmp_path)
     (tmp_path / "x.npy").write_text("text")
-    with pytest.raises(InputError, match="x.npy"):
+    with pytest.raises(InputError, match=r"x\.npy"):
         opened(tmp_path / "x.npy", tmp_path)
 
 

@@ -90,18 +90,17 @@ def test_overlap_of_two_stores():
     assert overlap(other, one).tolist() == list(range(10))
 
 
-def test_pairs_agree_with_comparing_all(monkeypatch):
-    """Hashing loses none of the pairs that a comparison of all finds, on 1,000 pictures with 100 copies."""
+def test_hashing_loses_next_to_nothing(monkeypatch):
+    """On 1,000 pictures with 100 copies it finds all the pairs that a comparison of all finds."""
     pixels = stack(range(1000), size=32)
     pixels = np.concatenate([pixels, np.stack([saved(x, 85) for x in pixels[:100]])])
-    thumbs = duplicates.thumbnails(pixels)
-    unit = thumbs - thumbs.mean(0)
-    unit /= np.linalg.norm(unit, axis=1, keepdims=True)
-    all_pairs = np.argwhere(np.triu(unit @ unit.T, 1) >= duplicates.SIMILAR)
+    expected, _ = similar_pairs(pixels)
+    monkeypatch.setattr(duplicates, "ALL_PAIRS", 0)
 
     found, likeness = similar_pairs(pixels)
 
-    assert sorted(map(tuple, found.tolist())) == sorted(map(tuple, all_pairs.tolist()))
+    assert len(found) >= 100
+    assert sorted(map(tuple, found.tolist())) == sorted(map(tuple, expected.tolist()))
     assert (likeness >= duplicates.SIMILAR).all()
 
 

@@ -112,7 +112,7 @@ def test_sixteen_bit_images_share_one_range(tmp_path, cache):
 
     dark, bright = (store.rows([store.names.index(f"deep{number}.png")]).max() for number in range(2))
     assert 0.2 * bright < dark < 0.3 * bright
-    assert any("2 images have 16 bits per channel: 0" in note for note in store.notes)
+    assert "2 images have 16 bits per channel" in store.notes[0]
     assert again.notes == store.notes
 
 
@@ -333,7 +333,7 @@ def test_a_folder_of_broken_files_names_one(tmp_path, cache):
     for number in range(20):
         (source / f"{number}.jpg").write_bytes(b"")
 
-    with pytest.raises(InputError, match="no usable image .*20 skipped, the first, 0.jpg: the file is empty"):
+    with pytest.raises(InputError, match=r"no usable image .*20 skipped, the first, 0.jpg: the file is empty"):
         open_images(source, 28, cache=cache)
 
 

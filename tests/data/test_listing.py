@@ -77,7 +77,7 @@ def test_a_missing_folder_is_said_with_the_nearest_name(tmp_path):
     (tmp_path / "photos").mkdir()
     (tmp_path / "x.jpg").touch()
 
-    with pytest.raises(InputError, match="did you mean .*photos"):
+    with pytest.raises(InputError, match=r"did you mean .*photos"):
         check_folder(tmp_path / "fotos")
     with pytest.raises(InputError, match="is a file"):
         check_folder(tmp_path / "x.jpg")

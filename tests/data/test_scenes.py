@@ -130,17 +130,25 @@ def test_shapes_are_sound(shape):
 
 
 def test_the_label_is_the_class_of_the_main_thing():
-    """It covers more pixels than any other, lies near the centre, and next to nothing of it is hidden."""
+    """It covers more pixels than any other, and lies near the centre."""
     for index in range(16):
         scene = unshaded(describe(5, index, room=False))
         seen = [silhouette(scene, 32, thing) for thing in range(len(scene.things))]
         main = seen[0]
-        alone = silhouette(dataclasses.replace(scene, things=scene.things[:1]), 32, 0)
 
         assert scene.label == CLASSES.index(scene.things[0].shape)
         assert all(main.sum() > other.sum() for other in seen[1:]), index
-        assert main.sum() >= 0.9 * alone.sum(), f"scene {index}: hidden"
         assert np.abs(np.argwhere(main).mean(axis=0) / 32 - 0.5).max() < 0.25, f"scene {index}: far from the centre"
+
+
+def test_the_main_thing_is_not_hidden():
+    """Next to nothing of it, though three others stand around."""
+    crowded = [scene for index in range(100) if len((scene := describe(5, index, room=False)).things) == 4]
+    assert len(crowded) > 10
+    for scene in map(unshaded, crowded):
+        alone = dataclasses.replace(scene, things=scene.things[:1])
+
+        assert silhouette(scene, 24, 0).sum() >= 0.9 * silhouette(alone, 24, 0).sum(), scene.index
 
 
 def test_the_camera_of_the_description_is_the_one_that_draws():

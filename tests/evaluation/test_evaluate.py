@@ -32,6 +32,12 @@ def labelled(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    """Decode once for all tests."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """A run folder as pretrain leaves it, with weights that were not trained."""
     folder = tmp_path_factory.mktemp("runs") / "rotation-stripes"
@@ -43,8 +49,7 @@ def run(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def result(run, labelled, tmp_path_factory):
-    cache = tmp_path_factory.mktemp("cache")
+def result(run, labelled, cache):
     return evaluate(run, labelled, label_budgets=(1, 5, 500, None), draws=2, cache=cache)
 
 
@@ -99,10 +104,10 @@ def test_the_table_has_a_row_per_arm_and_budget(result):
     assert rows[-1][-1] == ""
 
 
-def test_the_winning_probe_sorts_a_folder(result, run, labelled, tmp_path):
+def test_the_winning_probe_sorts_a_folder(result, run, labelled, cache, tmp_path):
     """Its test accuracy is the evaluation's, the CSV has a line per readable image, broken ones are named."""
     saved = SavedProbe.read(run.folder)
-    found = predict(run, labelled, tmp_path / "out.csv", cache=tmp_path)
+    found = predict(run, labelled, tmp_path / "out.csv", cache=cache)
     with found.file.open(newline="", encoding="utf-8") as lines:
         rows = list(csv.DictReader(lines))
     right = [row["path"].startswith(row["label"] + "/") for row in rows]
@@ -118,9 +123,9 @@ def test_the_winning_probe_sorts_a_folder(result, run, labelled, tmp_path):
     assert [skipped.name for skipped in found.skipped] == [f"{NAMES[0]}/broken.png"]
 
 
-def test_vectors_are_written_without_pickles(run, labelled, tmp_path):
+def test_vectors_are_written_without_pickles(run, labelled, cache, tmp_path):
     """Names and vectors come back in the same order."""
-    file = embed(run, labelled, tmp_path / "all.npz", cache=tmp_path)
+    file = embed(run, labelled, tmp_path / "all.npz", cache=cache)
     with np.load(file, allow_pickle=False) as arrays:
         names, vectors = arrays["names"], arrays["vectors"]
 
@@ -130,22 +135,22 @@ def test_vectors_are_written_without_pickles(run, labelled, tmp_path):
     assert np.isfinite(vectors).all()
 
 
-def test_the_untrained_network_can_be_built_again(run, labelled, tmp_path):
+def test_the_untrained_network_can_be_built_again(run, labelled, cache, tmp_path):
     """A run without untrained weights gets them from its name and seed, and says so."""
     folder = tmp_path / "copy"
     folder.mkdir()
     for name in ("encoder.json", "encoder.safetensors", "config.yaml"):
         (folder / name).write_bytes((run.folder / name).read_bytes())
-    result = evaluate(folder, labelled, label_budgets=(5,), draws=1, cache=tmp_path, out=tmp_path / "own.json")
+    result = evaluate(folder, labelled, label_budgets=(5,), draws=1, cache=cache, out=tmp_path / "own.json")
 
     assert (tmp_path / "own.json").is_file()
     assert any("untrained" in note for note in result["labels"]["notes"])
 
 
-def test_protocols_stand_beside_the_probes(run, labelled, tmp_path):
+def test_protocols_stand_beside_the_probes(run, labelled, cache, tmp_path):
     """Their rows carry their names, for both arms, and how they differ from the paper."""
     result = evaluate(
-        run, labelled, label_budgets=(None,), draws=1, protocols=("rotnet-fc",), protocol_epochs=1, cache=tmp_path,
+        run, labelled, label_budgets=(None,), draws=1, protocols=("rotnet-fc",), protocol_epochs=1, cache=cache,
         out=tmp_path / "own.json",
     )  # fmt: skip
     for arm in result["arms"]:

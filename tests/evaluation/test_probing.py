@@ -17,51 +17,49 @@ def planted():
     return {"first": noise[0], "middle": good, "last": good + 8 * noise[1]}, labels
 
 
+@pytest.fixture(scope="module")
+def found(planted):
+    return probed(*planted)
+
+
 def probed(features, labels, **options):
     pool, test = np.arange(0, 300, 2), np.arange(1, 300, 2)
     draws = label_draws(labels[pool], BUDGETS, 2, seed=0)
     return probe_stages(features, labels, pool, test, 3, draws, **options)
 
 
-def test_the_planted_stage_is_chosen(planted):
+def test_the_planted_stage_is_chosen(found):
     """At every budget, also at one label per class, where nothing can be chosen."""
-    found = probed(*planted)
-
     assert set(found.chosen.values()) == {"middle"}
     assert found.row((20, 0)).balanced_accuracy > 0.8
     assert found.row((20, 0), stage="first").balanced_accuracy < 0.5
 
 
-def test_every_stage_has_all_probes_at_every_draw(planted):
+def test_every_stage_has_all_probes_at_every_draw(found):
     """Two draws of three budgets and one of all labels, three stages, three probes."""
-    found = probed(*planted)
-
     assert len(found.rows) == (2 * 3 + 1) * 3 * 3
     assert {row.probe for row in found.rows} == {"linear", "knn10", "knn20"}
     assert found.predicted(5).shape == (2, 150)
     assert found.row((None, 0)).labels == 150
 
 
-def test_test_labels_choose_nothing(planted):
+def test_test_labels_choose_nothing(planted, found):
     """With other labels on the test images, stages, lambdas and predictions stay the same."""
     features, labels = planted
     shuffled = labels.copy()
     shuffled[1::2] = np.random.default_rng(0).permutation(labels[1::2])
-    honest, planted_wrong = probed(features, labels), probed(features, shuffled)
+    planted_wrong = probed(features, shuffled)
 
-    assert honest.chosen == planted_wrong.chosen
-    for one, other in zip(honest.rows, planted_wrong.rows, strict=True):
+    assert found.chosen == planted_wrong.chosen
+    for one, other in zip(found.rows, planted_wrong.rows, strict=True):
         assert (one.lambda_, one.validation) == (other.lambda_, other.validation)
         np.testing.assert_array_equal(one.predicted, other.predicted)
     assert planted_wrong.row((None, 0)).balanced_accuracy == pytest.approx(1 / 3, abs=0.12)
 
 
-def test_few_labels_take_the_stage_of_more_and_a_fixed_lambda(planted):
+def test_few_labels_take_the_stage_of_more_and_a_fixed_lambda(found):
     """Below five labels per class nothing is chosen by these labels themselves."""
-    features, labels = planted
-    found = probed(features, labels)
-
-    for stage in features:
+    for stage in ("first", "middle", "last"):
         row = found.row((1, 0), stage=stage)
         assert (row.lambda_, row.validation) == (linear.FIXED_LAMBDA, None)
     assert found.row((5, 0)).validation is not None

@@ -203,8 +203,8 @@ def test_training_beats_copying() -> None:
     torch.manual_seed(0)
     method = dae(amount=1.0)
     optimizer = torch.optim.Adam(method.parameters(), 1e-2)
-    for _ in range(30):
-        objective = one_loss(method, gradients_of_light(32))
+    for _ in range(20):
+        objective = one_loss(method, gradients_of_light(16))
         optimizer.zero_grad()
         objective.loss.backward()
         optimizer.step()
@@ -213,10 +213,9 @@ def test_training_beats_copying() -> None:
     assert objective.metrics["psnr_gain"].item() > 0
 
 
-@pytest.mark.parametrize("name", ["convnext_atto", "efficientnet_b0"])
-def test_parameters_behind_the_last_map_learn_too(name: str) -> None:
+def test_parameters_behind_the_last_map_learn_too() -> None:
     """Networks with layers behind their last map are decoded from map and vector, so that nothing is left as drawn."""
-    method = DenoisingAutoencoder(build_encoder(name, SIZE, seed=0))
+    method = DenoisingAutoencoder(build_encoder("efficientnet_b0", SIZE, seed=0))
     assert method.context is not None
     one_loss(method, torch.rand(4, 3, SIZE, SIZE)).loss.backward()
     assert all(parameter.grad is not None for parameter in method.parameters())

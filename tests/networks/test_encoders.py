@@ -36,7 +36,6 @@ ZOO = {
     "densenet121": (1024, 4, 8),
     "vit_tiny_patch16_224": (192, 8, 8),
     "mobilenetv2_100": (320, 2, 4),
-    "swin_tiny_patch4_window7_224": (768, 4, 4),
     "repvgg_a0": (1280, 2, 4),
 }
 """Name, channels of the last map, its side at 32 and at 64 pixels."""
@@ -45,31 +44,24 @@ ZOO = {
 @pytest.mark.parametrize("name", ZOO)
 def test_zoo(name: str) -> None:
     """Every network gives maps and a vector at 32 and 64 px, and the vector reaches every parameter."""
-    width, *sides = ZOO[name]
-    for size, side in zip((32, 64), sides, strict=True):
-        with torch.device("meta"):  # shapes and who depends on whom, without numbers
-            encoder = build_encoder(name, size)
-            images = torch.rand(2, 3, size, size)
-        maps = encoder.stages(images)
-        assert tuple(maps) == encoder.stage_names
-        assert len(maps) >= 4
-        assert encoder(images).shape == (2, width, side, side) == (2, encoder.width, encoder.side, encoder.side)
-        assert list(maps.values())[-1].shape == encoder(images).shape
-        vector = encoder.vector(images)
-        assert vector.shape == (2, encoder.vector_width)
-        vector.sum().backward()
-        assert [key for key, value in encoder.named_parameters() if value.grad is None] == []
+    width, side, side_at_64 = ZOO[name]
+    with torch.device("meta"):  # shapes only
+        large = build_encoder(name, 64)
+    assert (large.width, large.side) == (width, side_at_64)
 
-
-@pytest.mark.parametrize("name", ["small", "resnet18", "efficientnet_b0", "convnext_atto", "vit_tiny_patch16_224"])
-def test_all_ways_to_look_agree(name: str) -> None:
-    """The last stage is the last map, and one pass gives the same map and vector as two."""
     encoder = build_encoder(name, 32, seed=0).eval()
     images = torch.rand(2, 3, 32, 32)
-    last, vector = encoder(images), encoder.vector(images)
-    assert torch.equal(list(encoder.stages(images).values())[-1], last)
-    assert all(torch.equal(*pair) for pair in zip(encoder.map_and_vector(images), (last, vector), strict=True))
-    assert torch.isfinite(vector).all()
+    with torch.no_grad():
+        maps, last, vector = encoder.stages(images), encoder(images), encoder.vector(images)
+    assert tuple(maps) == encoder.stage_names
+    assert len(maps) >= 4
+    assert last.shape == (2, width, side, side) == (2, encoder.width, encoder.side, encoder.side)
+    assert torch.equal(list(maps.values())[-1], last)
+    assert vector.shape == (2, encoder.vector_width)
+    again = encoder.map_and_vector(images)
+    assert all(torch.equal(*pair) for pair in zip(again, (last, vector), strict=True))
+    again[1].sum().backward()
+    assert [key for key, value in encoder.named_parameters() if value.grad is None] == []
 
 
 def test_layout_of_nin() -> None:

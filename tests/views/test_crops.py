@@ -69,8 +69,16 @@ def test_boxes_follow_the_law_of_torchvision() -> None:
     stretch = (width / height).log() / torch.tensor(4 / 3).log()
     assert stretch.min() == pytest.approx(-1, abs=1e-3)
     assert stretch.std() == pytest.approx(3**-0.5, abs=0.01)
+    assert stretch.mean() == pytest.approx(0, abs=0.02)
     assert (top / (32 - height)).mean() == pytest.approx(0.5, abs=0.01)
     assert (left / (48 - width)).std() == pytest.approx(12**-0.5, abs=0.01)
+
+
+def test_boxes_that_stick_out_are_drawn_again() -> None:
+    """Of the default boxes a quarter sticks out at first; ten tries leave next to none to be replaced by the whole."""
+    _, _, height, width = crops.random_boxes(torch.empty(20_000, 0), 32, 32).T
+    assert ((height == 32) & (width == 32)).float().mean() < 0.001
+    assert (height * width / 32**2).max() > 0.95
 
 
 def test_where_no_box_fits_the_largest_centred_one_is_taken() -> None:

@@ -253,10 +253,9 @@ def plan_supervised(
             "Fine-tuning was left out to keep to the budget, so frozen encoders stand against trained networks."
         )
     elif tuned < finalists or repeats < full:
-        which = "all finalists" if tuned == finalists else f"{tuned} of {finalists} finalists"
-        left_out.append(
-            f"To keep to the budget, {which} were fine-tuned, {repeats} of {full} times for each draw of labels."
-        )
+        which = "All finalists were" if tuned == finalists else f"Only the best {tuned} of {finalists} finalists were"
+        seeds_words = "" if repeats == full else f" with {repeats} of {full} seeds"
+        left_out.append(f"{which} fine-tuned{seeds_words}, to keep to the budget.")
     if steps[largest] < _supervised_steps(sizes[largest], steps[largest] + 10**9):
         passes = steps[largest] * min(SUPERVISED_BATCH, sizes[largest]) / sizes[largest]
         left_out.append(

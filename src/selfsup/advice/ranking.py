@@ -197,18 +197,18 @@ def _of_images(
     rows: Floats, classes: NDArray[np.int64], groups: NDArray[np.int64] | None, resamples: int, rng: np.random.Generator
 ) -> tuple[Floats, Floats]:
     """Give balanced accuracies [M] of mean correctness `rows` [M, N], and deviations [R, M] over redrawn groups."""
-    _, class_of = np.unique(classes, return_inverse=True)
-    one_hot = np.eye(class_of.max() + 1, dtype=np.float32)[class_of]  # [N, K]
-    columns = np.concatenate([one_hot[None], one_hot * rows[:, :, None].astype(np.float32)])  # [1 + M, N, K]
-    columns = columns.transpose(1, 0, 2).reshape(len(classes), -1)  # [N, (1 + M) K]
-    group_of = np.arange(len(classes)) if groups is None else np.unique(groups, return_inverse=True)[1]
+    order = np.argsort(classes, kind="stable")
+    sizes = np.unique(classes, return_counts=True)[1]
+    starts = np.cumsum(sizes) - sizes
+    columns = rows[:, order].T.astype(np.float32)  # [N, M]
+    group_of = (np.arange(len(classes)) if groups is None else np.unique(groups, return_inverse=True)[1])[order]
     count = int(group_of.max()) + 1
 
     def balanced(weights: NDArray[np.float32]) -> Floats:  # [r, N] -> [r, M]
-        sums = (weights @ columns).astype(np.float64).reshape(len(weights), 1 + len(rows), -1)
-        present = sums[:, :1] > 0  # a class may be missing from a resample: for all arms alike
-        shares = np.where(present, sums[:, 1:] / np.where(present, sums[:, :1], 1), 0)
-        return np.asarray(shares.sum(axis=2) / present.sum(axis=2))
+        totals = np.add.reduceat(weights, starts, axis=1)
+        present = totals > 0  # a class may be missing from a resample: for all arms alike
+        shares = np.where(present, 1 / np.where(present, totals, 1), 0) / present.sum(axis=1, keepdims=True)
+        return np.asarray(weights * np.repeat(shares.astype(np.float32), sizes, axis=1) @ columns, dtype=np.float64)
 
     means = balanced(np.ones((1, len(classes)), dtype=np.float32))[0]
     deviations = np.empty((resamples, len(rows)))

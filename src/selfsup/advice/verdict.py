@@ -162,7 +162,8 @@ def _no(decision: Decision, resampled: Resampled, per_class: int | None, labels:
     ]
     if difference.high > MARGIN:
         sentences.append(
-            f"A gain of up to {100 * difference.high:.1f} points is not ruled out; more test images would tell."
+            f"A gain of up to {100 * difference.high:.1f} points is not ruled out; more test images and seeds would "
+            "tell."
         )
     if not decision.spread_known:
         sentences.append("Training spread unknown: one seed each; knowing it could only widen the intervals.")

@@ -7,7 +7,7 @@ hyperplanes (locality-sensitive hashing), so a million images do not need a mill
 Source: Charikar, "Similarity estimation techniques from rounding algorithms", STOC 2002.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from jaxtyping import Float32, Int64, Integer, UInt8
@@ -17,6 +17,8 @@ from selfsup.data.store import ImageStore
 SIMILAR = 0.96
 """Correlation from which two pictures count as nearly identical."""
 _STRICTER = (0.98, 0.99, 0.995, 0.999)
+ALL_PAIRS = 3000
+"""Up to so many images are all compared with each other; more are hashed first."""
 _SIDE = 16
 _FLAT = 2.0  # gray levels: what differs less from the mean picture is compared byte by byte only
 _DIMENSIONS = 48
@@ -79,16 +81,12 @@ def similar_pairs(*pieces: Images) -> tuple[Int64[np.ndarray, "P 2"], Float32[np
 
     sample = read(np.arange(count) if count <= _SAMPLE else np.linspace(0, count - 1, _SAMPLE).astype(np.int64))
     mean = sample.mean(0)
-    basis, spread = _principal(_unit(sample - mean)[0])
-    places = np.empty((count, basis.shape[1]), np.float32)
-    flat = np.empty(count, bool)
-    for start in range(0, count, _BATCH):
-        here = np.arange(start, min(start + _BATCH, count))
-        unit, level = _unit(read(here) - mean)
-        places[here], flat[here] = unit @ basis, level < _FLAT
-    pairs = _candidates(places, spread, np.flatnonzero(~flat))
-    near = np.square(places[pairs[:, 0]] - places[pairs[:, 1]]).sum(1) <= 2 * (1 - SIMILAR)  # projection only shortens
-    pairs = pairs[near]
+    if count <= ALL_PAIRS:
+        unit, level = _unit(sample - mean)
+        flat = level < _FLAT
+        pairs = np.argwhere(np.triu(unit @ unit.T >= SIMILAR, 1) & ~flat[:, None] & ~flat)
+    else:
+        pairs, flat = _hashed_pairs(read, mean, sample, count)
     likeness = np.empty(len(pairs), np.float32)
     for some in np.array_split(np.arange(len(pairs)), len(pairs) // _BATCH + 1):
         one, other = (_unit(read(pairs[some, side]) - mean)[0] for side in (0, 1))
@@ -96,6 +94,20 @@ def similar_pairs(*pieces: Images) -> tuple[Int64[np.ndarray, "P 2"], Float32[np
     pairs, likeness = pairs[likeness >= SIMILAR], likeness[likeness >= SIMILAR]
     same = _equal_bytes(pieces, np.flatnonzero(flat))
     return np.concatenate([pairs, same]), np.concatenate([likeness, np.ones(len(same), np.float32)])
+
+
+def _hashed_pairs(
+    read: Callable[[np.ndarray], np.ndarray], mean: np.ndarray, sample: np.ndarray, count: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Give pairs that may be similar, and which images are flat, without comparing all with all."""
+    basis, spread = _principal(_unit(sample - mean)[0])
+    places = np.empty((count, basis.shape[1]), np.float32)
+    flat = np.empty(count, bool)
+    for start in range(0, count, _BATCH):
+        here = np.arange(start, min(start + _BATCH, count))
+        unit, level = _unit(read(here) - mean)
+        places[here], flat[here] = unit @ basis, level < _FLAT
+    return _candidates(places, spread, np.flatnonzero(~flat)), flat
 
 
 def _rows(images: Images, indices: Integer[np.ndarray, " n"]) -> UInt8[np.ndarray, "n 3 S S"]:
@@ -149,8 +161,10 @@ def _candidates(places: Float32[np.ndarray, "N k"], spread: np.ndarray, among: n
             if not len(start):
                 break
             pair = np.stack([order[start], order[start + step]], 1)
-            close = np.square(places[among[pair[:, 0]]] - places[among[pair[:, 1]]]).sum(1) <= 2 * (1 - SIMILAR)
-            found.append(among[pair[close]])
+            pair = among[pair]
+            # nearer than the images themselves, because a projection only shortens
+            near = np.square(places[pair[:, 0]] - places[pair[:, 1]]).sum(1) <= 2 * (1 - SIMILAR)
+            found.append(pair[near])
     pairs = np.sort(np.concatenate([np.empty((0, 2), np.int64), *found]), axis=1)
     return np.unique(pairs, axis=0)
 

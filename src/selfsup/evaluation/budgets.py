@@ -45,26 +45,25 @@ def folds(
     """
     rng = np.random.default_rng([seed, len(labels)])
     classes, label_of = np.unique(labels, return_inverse=True)
-    if groups is None or len(np.unique(groups)) == len(groups):
-        fold = np.empty(len(labels), np.int64)  # shuffled, class by class, dealt like cards
-        order = rng.permutation(len(labels))
-        fold[order[np.argsort(label_of[order], kind="stable")]] = np.arange(len(labels)) % count
-        return fold
-    _, group_of = np.unique(groups, return_inverse=True)
-    contents = np.zeros((int(group_of.max()) + 1, len(classes)), np.int64)  # images of each class in each group
-    np.add.at(contents, (group_of, label_of), 1)
-    order = rng.permutation(len(contents))
-    order = order[np.argsort(-contents[order].sum(1), kind="stable")]  # large groups first: small ones fill the gaps
-    of_class = contents.sum(0)
-    held = np.zeros((count, len(classes)))
-    fold_of = np.zeros(len(contents), np.int64)
-    for group in order:
-        mine = contents[group] > 0
-        # the fold that has least of these classes; of equals the smallest
-        load = (held[:, mine] / of_class[mine]).sum(1) + 1e-6 * held.sum(1) / len(labels)
-        fold_of[group] = load.argmin()
-        held[fold_of[group]] += contents[group]
-    return fold_of[group_of]
+    fold = np.full(len(labels), -1, np.int64)
+    held = np.zeros((count, len(classes)), np.int64)  # images of each class in each fold
+    if groups is not None:
+        _, group_of, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+        shared = rng.permutation(np.flatnonzero(sizes > 1))
+        for group in shared[np.argsort(-sizes[shared], kind="stable")]:  # large ones first: small ones fill the gaps
+            members = np.flatnonzero(group_of == group)
+            content = np.bincount(label_of[members], minlength=len(classes))
+            load = (held[:, content > 0] / np.bincount(label_of)[content > 0]).sum(1)
+            fold[members] = np.lexsort((held.sum(1), load))[0]  # least of these classes, then fewest images
+            held[fold[members[0]]] += content
+    for label in range(len(classes)):
+        alone = rng.permutation(np.flatnonzero((fold < 0) & (label_of == label)))
+        fullness = held.sum(1).argsort(kind="stable").argsort(kind="stable") / count
+        # what each fold would hold of this class after each further image; the lowest places are taken
+        level = held[:, label, None] + np.arange(len(alone)) + fullness[:, None]
+        fold[alone] = np.argsort(level, axis=None, kind="stable")[: len(alone)] // max(len(alone), 1)
+        held[:, label] += np.bincount(fold[alone], minlength=count)
+    return fold
 
 
 def _shuffled(positions: Int[np.ndarray, " n"], *seeds: int) -> Int[np.ndarray, " n"]:

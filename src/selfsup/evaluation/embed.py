@@ -7,7 +7,7 @@ import numpy as np
 
 from selfsup.data.images import ImageStore, Skipped, open_images
 from selfsup.errors import InputError
-from selfsup.evaluation.features import vectors
+from selfsup.evaluation.features import device_named, vectors
 from selfsup.networks.encoders import load_encoder
 from selfsup.progress import Progress, silent
 from selfsup.run import Run
@@ -19,6 +19,7 @@ def embed(
     out: Path | str | None = None,
     *,
     cache: Path | None = None,
+    device: str = "auto",
     progress: Progress = silent,
 ) -> Path:
     """Write the encoder's vector of every image as `.npz` with `names` [N] and `vectors` [N, D].
@@ -28,6 +29,7 @@ def embed(
         data: folder of images, or what else `pretrain` takes.
         out: the file; by default `embeddings.npz` in the run folder.
         cache: folder of decoded images; by default the user's cache.
+        device: `auto`, `cpu` or `cuda`.
         progress: told what is being done.
 
     Returns: the file. Read it with `numpy.load`; nothing in it is pickled.
@@ -36,7 +38,7 @@ def embed(
     file = Path(out) if out is not None else folder / "embeddings.npz"
     if file.suffix != ".npz":
         raise InputError(f"Vectors are written as .npz, got {str(file)!r}; try {file.stem}.npz.")
-    encoder = load_encoder(folder)
+    encoder = load_encoder(folder).to(device_named(device))
     images = open_images(data, encoder.image_size, cache=cache, progress=progress, min_images=1)
     found = vectors(encoder, images, progress=progress)
     tell_skipped(images, progress)

@@ -13,7 +13,7 @@ from selfsup.errors import InputError
 from selfsup.evaluation import metrics
 from selfsup.evaluation.budgets import Key, label_draws
 from selfsup.evaluation.embed import folder_of
-from selfsup.evaluation.features import batches, device_of, stage_features
+from selfsup.evaluation.features import batches, device_named, device_of, stage_features
 from selfsup.evaluation.intervals import Bootstrap, Interval
 from selfsup.evaluation.probing import NEIGHBOURS, Probed, Row, fit_probe, probe_stages
 from selfsup.evaluation.protocols import protocol, run_protocol
@@ -41,6 +41,7 @@ def evaluate(
     max_width: int = 1024,
     out: Path | None = None,
     cache: Path | None = None,
+    device: str = "auto",
     progress: Progress = silent,
 ) -> dict[str, Any]:
     """Probe every stage of a run's encoder at several label budgets, beside the same network untrained.
@@ -59,6 +60,7 @@ def evaluate(
         max_width: features per stage after average pooling.
         out: JSON file; by default `evaluation/LABELS.json` in the run folder.
         cache: folder of decoded images; by default the user's cache.
+        device: `auto`, `cpu` or `cuda`.
         progress: told what is being done.
 
     Returns: what is written.
@@ -67,11 +69,12 @@ def evaluate(
     for name in protocols:
         protocol(name)
     _check(label_budgets, draws)
-    encoder = load_encoder(folder)
+    place = device_named(device)
+    encoder = load_encoder(folder).to(place)
     data = open_labelled(labels, encoder.image_size, pattern=pattern, group=group, cache=cache, progress=progress)
     opened = _Opened(data, label_budgets, draws, seed)
     trained = _Arm(_method_of(folder), encoder)
-    untrained = _Arm(UNTRAINED, _untrained(folder, encoder, data.images, opened.notes))
+    untrained = _Arm(UNTRAINED, _untrained(folder, encoder, data.images, opened.notes).to(place))
     for arm in (trained, untrained):
         arm.probe(opened, max_width, progress)
         for name in protocols:

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from selfsup.data.images import ImageStore
+from selfsup.errors import InputError
 from selfsup.networks.encoders import Encoder
 from selfsup.progress import silent
 from selfsup.views import crops
@@ -105,6 +106,17 @@ def frozen(module: nn.Module) -> Iterator[None]:
     finally:
         for part, mode in modes:
             part.training = mode
+
+
+def device_named(name: str) -> torch.device:
+    """Find a device by name: `auto`, `cpu` or `cuda`."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name.split(":")[0] not in ("cpu", "cuda"):
+        raise InputError(f"There is no device {name!r}; choose auto, cpu or cuda.")
+    if name != "cpu" and not torch.cuda.is_available():
+        raise InputError("The device cuda was asked for, but torch finds no GPU here; use --device cpu.")
+    return torch.device(name)
 
 
 def device_of(module: nn.Module) -> torch.device:

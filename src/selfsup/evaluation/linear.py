@@ -22,7 +22,11 @@ from selfsup.evaluation.metrics import balanced_accuracy
 LAMBDAS = tuple(10.0 ** (-half / 2) for half in range(11))
 """From 1 down to 1e-5 in half-decades; each starts from the solution of the one before."""
 FIXED_LAMBDA = 0.1
-"""Used where there are too few labels to choose."""
+"""Used where there are too few labels to choose.
+
+From 1e-3 to 10 the accuracy at 1 to 3 labels per class differs by less than 0.6 points (CIFAR-10, pixels and four
+stages of an untrained network, ten draws).
+"""
 GRID_TOLERANCE, REFIT_TOLERANCE = 1e-3, 1e-4
 """Norm of the gradient at which the grid and the last fit stop."""
 DROP = 0.01

@@ -9,7 +9,7 @@ import numpy as np
 
 from selfsup.data.images import Skipped, open_images
 from selfsup.evaluation.embed import folder_of, tell_skipped
-from selfsup.evaluation.features import stage_features
+from selfsup.evaluation.features import device_named, stage_features
 from selfsup.evaluation.saved import SavedProbe
 from selfsup.networks.encoders import load_encoder
 from selfsup.progress import Progress, silent
@@ -32,6 +32,7 @@ def predict(
     out: Path | str | None = None,
     *,
     cache: Path | None = None,
+    device: str = "auto",
     progress: Progress = silent,
 ) -> Predictions:
     """Write path, label and confidence of every image as CSV, by the probe that `evaluate` trained.
@@ -41,6 +42,7 @@ def predict(
         data: folder of images, or what else `pretrain` takes.
         out: the file; by default `predictions.csv` in the run folder.
         cache: folder of decoded images; by default the user's cache.
+        device: `auto`, `cpu` or `cuda`.
         progress: told what is being done.
 
     Returns: the file, counts of each class, and the files that could not be read.
@@ -48,7 +50,7 @@ def predict(
     folder = folder_of(run)
     file = Path(out) if out is not None else folder / "predictions.csv"
     saved = SavedProbe.read(folder)
-    encoder = load_encoder(folder)
+    encoder = load_encoder(folder).to(device_named(device))
     images = open_images(data, encoder.image_size, cache=cache, progress=progress, min_images=1)
     features = stage_features(encoder, images, max_width=saved.max_width, stages=[saved.stage], progress=progress)
     chances = saved.probe.probabilities(features[saved.stage])

@@ -19,6 +19,8 @@ from selfsup.progress import silent
 FOLDS = 5
 ENOUGH = 5
 """Labels per class from which lambda and stage are chosen inside the budget."""
+HELD_OUT = 1000
+"""Held-out images that choose well enough: of many labels not all folds are held out in turn."""
 NEIGHBOURS = (10, 20)
 
 
@@ -102,9 +104,13 @@ def probe_stages(
         progress: told the number of stages done.
     """
     rows: list[Row] = []
+    own = None if groups is None else groups[pool]
+    dealt = {
+        key: _deal(labels[pool][some], classes, None if own is None else own[some], seed) for key, some in draws.items()
+    }
     for number, (stage, x) in enumerate(features.items()):
         known, asked = x[pool], x[test]
-        fitted = _fit_all(known, labels[pool], draws, classes, None if groups is None else groups[pool], seed)
+        fitted = _fit_all(known, labels[pool], draws, classes, dealt)
         logits = _all_logits({key: probe for key, (probe, _) in fitted.items()}, asked)
         near = knn_draws(known, labels[pool], draws, asked, classes, neighbours) if neighbours else {}
         for key, positions in draws.items():
@@ -149,12 +155,31 @@ def fit_probe(
     Returns:
         The probe, and its balanced accuracy on the held-out folds.
     """
-    data = linear.prepare(features, labels, classes)
+    return _fit(features, labels, classes, _deal(labels, classes, groups, seed))
+
+
+def _deal(
+    labels: Int[np.ndarray, " n"], classes: int, groups: Int[np.ndarray, " n"] | None, seed: int
+) -> Int[np.ndarray, " n"] | None:
+    """Deal labelled images into folds; None where there are too few to choose anything by."""
     count = FOLDS if groups is None else min(FOLDS, len(np.unique(groups)))
     if budgets.labels_per_class(labels, classes) < ENOUGH or count < 2:
+        return None
+    return budgets.folds(labels, count, seed, groups)
+
+
+def _fit(
+    features: Float[np.ndarray, "n D"],
+    labels: Int[np.ndarray, " n"],
+    classes: int,
+    folds: Int[np.ndarray, " n"] | None,
+) -> tuple[LinearProbe, float | None]:
+    data = linear.prepare(features, labels, classes)
+    if folds is None:
         return linear.fit_prepared(data, linear.FIXED_LAMBDA), None
-    held_out = max(1, min(count, -(-5 * 1000 // len(labels))))  # a thousand held-out images choose well enough
-    choice = linear.choose_lambda(data, budgets.folds(labels, count, seed, groups), held_out=held_out)
+    count = int(folds.max()) + 1
+    enough = -(-HELD_OUT * count // len(labels))
+    choice = linear.choose_lambda(data, folds, held_out=max(1, min(count, enough)))
     return linear.fit_prepared(data, choice.lambda_, choice.start), choice.score
 
 
@@ -163,15 +188,13 @@ def _fit_all(
     labels: Int[np.ndarray, " n"],
     draws: Mapping[Key, Int[np.ndarray, " _"]],
     classes: int,
-    groups: Int[np.ndarray, " n"] | None,
-    seed: int,
+    dealt: Mapping[Key, Int[np.ndarray, " _"] | None],
 ) -> dict[Key, tuple[LinearProbe, float | None]]:
     """Fit every draw; draws of the same images (the whole pool) are fitted once."""
     known: dict[bytes, tuple[LinearProbe, float | None]] = {}
-    for positions in draws.values():
+    for key, positions in draws.items():
         if (name := positions.tobytes()) not in known:
-            own = None if groups is None else groups[positions]
-            known[name] = fit_probe(features[positions], labels[positions], classes, own, seed)
+            known[name] = _fit(features[positions], labels[positions], classes, dealt[key])
     return {key: known[positions.tobytes()] for key, positions in draws.items()}
 
 

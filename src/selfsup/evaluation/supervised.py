@@ -4,6 +4,7 @@ import copy
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -90,21 +91,50 @@ def train_supervised(
         progress: told the number of steps done.
     """
     validation: list[tuple[float, float]] = []
+    if lr is None:
+        words: dict[str, Any] = {"steps": steps, "batch_size": batch_size, "lrs": lrs, "seed": seed, "groups": groups}
+        words |= {"weight_decay": weight_decay, "flip": flip, "norm_images": norm_images, "progress": progress}
+        lr, validation = choose_lr(encoder, images, labels, classes, **words)
     course = _Course(steps, batch_size, weight_decay, flip, seed, progress)
-    kinds = len(labels) if groups is None else len(np.unique(groups))
-    if lr is None and len(lrs) > 1 and budgets.labels_per_class(labels, classes) >= ENOUGH and kinds > 1:
-        fold = budgets.folds(labels, min(5, kinds), seed, groups)
-        known, asked = np.flatnonzero(fold != 0), np.flatnonzero(fold == 0)
-        for trial in lrs:
-            norms = images.select(known) if norm_images is None else norm_images
-            tried = course.run(encoder, images.select(known), labels[known], classes, trial, norms)
-            predicted = tried.predict(images.select(asked))
-            validation.append((trial, metrics.balanced_accuracy(labels[asked], predicted, classes)))
-        lr = max(validation, key=lambda pair: pair[1])[0]
-    elif lr is None:
-        lr = sorted(lrs)[len(lrs) // 2]
     trained = course.run(encoder, images, labels, classes, lr, images if norm_images is None else norm_images)
     return Classifier(trained.encoder, trained.head, lr, validation)
+
+
+def choose_lr(
+    encoder: Encoder,
+    images: ImageStore,
+    labels: Int[np.ndarray, " N"],
+    classes: int,
+    *,
+    steps: int,
+    batch_size: int = 64,
+    lrs: Sequence[float] = LRS,
+    seed: int = 0,
+    groups: Int[np.ndarray, " N"] | None = None,
+    weight_decay: float = 5e-4,
+    flip: bool = True,
+    norm_images: ImageStore | None = None,
+    progress: Tell = silent,
+) -> tuple[float, list[tuple[float, float]]]:
+    """Choose a learning rate by training with each on four fifths of the labels; arguments of `train_supervised`.
+
+    Returns:
+        The rate, the middle one where there are fewer than 5 labels per class, and each (rate, balanced accuracy on
+        the last fifth) that was tried.
+    """
+    kinds = len(labels) if groups is None else len(np.unique(groups))
+    if len(lrs) == 1 or budgets.labels_per_class(labels, classes) < ENOUGH or kinds < 2:
+        return sorted(lrs)[len(lrs) // 2], []
+    course = _Course(steps, batch_size, weight_decay, flip, seed, progress)
+    fold = budgets.folds(labels, min(5, kinds), seed, groups)
+    known, asked = np.flatnonzero(fold != 0), np.flatnonzero(fold == 0)
+    norms = images.select(known) if norm_images is None else norm_images
+    validation = []
+    for lr in lrs:
+        tried = course.run(encoder, images.select(known), labels[known], classes, lr, norms)
+        predicted = tried.predict(images.select(asked))
+        validation.append((lr, metrics.balanced_accuracy(labels[asked], predicted, classes)))
+    return max(validation, key=lambda pair: pair[1])[0], validation
 
 
 @dataclass(frozen=True)

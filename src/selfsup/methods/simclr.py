@@ -35,7 +35,7 @@ class SimCLR(Method):
         blur: share of views that are blurred. None: 0.5 from 96 pixels on, none below.
         flip: mirror half of the views.
         hidden: width of the head's hidden layers. None: as wide as the encoder's vector, at least 512.
-        out: width of the projections that are compared.
+        projection: width of the projections that are compared.
         layers: of the head; 2 in the paper, 3 in its second version.
 
     Source: Chen, Kornblith, Norouzi and Hinton, 2020, https://arxiv.org/abs/2002.05709
@@ -64,7 +64,7 @@ class SimCLR(Method):
         blur: float | None = None,
         flip: bool = True,
         hidden: int | None = None,
-        out: int = 128,
+        projection: int = 128,
         layers: int = 2,
     ) -> None:
         super().__init__()
@@ -76,7 +76,7 @@ class SimCLR(Method):
         self.blur = _within("blur", (0.5 if large else 0.0) if blur is None else blur, 0.0, 1.0)
         self.flip = flip
         self.encoder = encoder
-        self.head = Projector(encoder.vector_width, hidden or max(encoder.vector_width, 512), out, layers)
+        self.head = Projector(encoder.vector_width, hidden or max(encoder.vector_width, 512), projection, layers)
 
     def losses(self, batch: Batch) -> Iterator[Objective]:
         """Yield the contrast of two fresh views of every image."""

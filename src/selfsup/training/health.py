@@ -13,8 +13,8 @@ from selfsup import processes
 from selfsup.data.batches import Batches, clean_batches
 from selfsup.data.images import ImageStore
 from selfsup.draws import mix
-from selfsup.method import Batch, Method, Objective
-from selfsup.training.loop import as_list
+from selfsup.method import Method, Objective
+from selfsup.training.loop import as_list, total_chance
 
 FEATURE_IMAGES = 256
 """Images whose features are looked at while training; rank cannot exceed it."""
@@ -44,18 +44,21 @@ def examine(method: Method, held_out: ImageStore, batch_size: int, device: torch
         return {}
     was_training = method.training
     method.eval()
-    rows = []
+    rows: list[dict[str, Tensor]] = []
+    chance = None
     size = min(batch_size, len(held_out) // processes.count() * processes.count())
     batches = Batches(held_out, size, len(held_out) // size, seed=0, device=device)
     for batch in batches.round_from(0, torch.arange(len(held_out))):
         torch.manual_seed(mix(0xE7A1, batch.step))
-        rows.append(_merged(method, batch))
+        objectives = [objective for yielded in method.losses(batch) for objective in as_list(yielded)]
+        rows.append(_merged(objectives))
+        chance = total_chance(objectives)
     features = torch.cat(
         [method.encoder.vector(x) for x in clean_batches(_few(held_out), method.encoder.image_size, 64, device)]
     )
     method.train(was_training)
     mean = {name: processes.average(torch.stack([row[name] for row in rows]).mean()).item() for name in rows[0]}
-    return {"loss": mean.pop("loss"), "metrics": mean, **feature_spread(features)}
+    return {"loss": mean.pop("loss"), "chance": chance, "metrics": mean, **feature_spread(features)}
 
 
 def findings(rows: list[dict[str, Any]], summary: Mapping[str, Any], peak_lr: float) -> list[dict[str, str]]:
@@ -99,8 +102,7 @@ def findings(rows: list[dict[str, Any]], summary: Mapping[str, Any], peak_lr: fl
     return found or [{"level": "ok", "text": "Nothing unusual was seen."}]
 
 
-def _merged(method: Method, batch: Batch) -> dict[str, Tensor]:
-    objectives: list[Objective] = [o for yielded in method.losses(batch) for o in as_list(yielded)]
+def _merged(objectives: list[Objective]) -> dict[str, Tensor]:
     merged = {"loss": torch.stack([objective.loss.float() for objective in objectives]).sum()}
     for objective in objectives:
         merged.update({name: value.float() for name, value in objective.metrics.items()})

@@ -1,6 +1,5 @@
 """What is logged while training: rows averaged over the steps since the last, and the time they took."""
 
-import math
 from time import perf_counter
 from typing import Any
 
@@ -8,7 +7,7 @@ import torch
 
 from selfsup import processes
 from selfsup.data.batches import Batches
-from selfsup.training.loop import Step
+from selfsup.training.loop import Step, total_chance
 from selfsup.training.settings import Settings
 
 
@@ -22,13 +21,12 @@ def row_of(
         name: torch.stack([o.metrics[name].float() for s in window for o in s.objectives if name in o.metrics]).mean()
         for name in names
     }
-    chances = [objective.chance for objective in window[-1].objectives]
     return {
         "step": done,
         "progress": round(done / total, 6),
         "seconds": round(spent.total(), 3),
         "loss": processes.average(losses.mean()).item(),
-        "chance": math.fsum(c for c in chances if c is not None) if all(c is not None for c in chances) else None,
+        "chance": total_chance(window[-1].objectives),
         "metrics": {name: processes.average(value).item() for name, value in metrics.items()},
         "lr": settings.recipe.peak_lr() * settings.recipe.lr_factor((done - 1) / total),
         "images_per_second": round(len(window) * settings.recipe.batch_size / spent.lap(), 1),

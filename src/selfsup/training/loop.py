@@ -67,6 +67,12 @@ def as_list(yielded: Objective | list[Objective]) -> list[Objective]:
     return [yielded] if isinstance(yielded, Objective) else yielded
 
 
+def total_chance(objectives: list[Objective]) -> float | None:
+    """Loss of a blind guess over all objectives, where each has one."""
+    chances = [objective.chance for objective in objectives]
+    return math.fsum(c for c in chances if c is not None) if chances and None not in chances else None
+
+
 def autocast_of(device: torch.device, precision: str) -> Callable[[], AbstractContextManager[object]]:
     """Give the context each forward pass runs in."""
     return lambda: torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")

@@ -54,7 +54,7 @@ def write_outcome(prepared: Prepared, trainee: Trainee, run: Run, spent: dict[st
             "held_out_images": len(prepared.held_out),
         },
         "loss": check["loss"],
-        "chance": last["chance"],
+        "chance": check["chance"],
         "device": _device_name(trainee.device),
         "threads": settings.threads,
         "precision": settings.precision,
