@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from selfsup.advice.plan import Measured, Plan, Supervised, fix_steps
+from selfsup.advice.plan import Measured, Plan, fix_steps
+from selfsup.advice.supervision import Supervised
 from selfsup.advice.trial import Answers, Bench, Exam, Features
 from selfsup.evaluation.budgets import label_draws
 from selfsup.run import write_json

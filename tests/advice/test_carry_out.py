@@ -8,7 +8,8 @@ from advice_fakes import FakeBench, exam, fast_probe, measured, plan
 from selfsup.advice import controls, trial
 from selfsup.advice.carry_out import Found, Screened, carry_out, choose_finalists, run_folder
 from selfsup.advice.conclusion import conclude, without_labels
-from selfsup.advice.plan import Plan, plan_supervised
+from selfsup.advice.plan import Plan
+from selfsup.advice.supervision import plan_supervised
 from selfsup.advice.trial import Exam, read_answers
 from selfsup.advice.verdict import Verdict
 from selfsup.progress import silent

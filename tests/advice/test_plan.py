@@ -6,17 +6,15 @@ import pytest
 from advice_fakes import exam, measured, plan
 
 from selfsup.advice import facts
-from selfsup.advice import plan as plans
 from selfsup.advice.facts import FolderFacts, fits, folder_facts
 from selfsup.advice.plan import (
     choose_methods,
     fix_steps,
     make_plan,
-    plan_supervised,
     read_plan,
-    read_supervised,
     refuse_changes,
 )
+from selfsup.advice.supervision import plan_supervised, read_supervised, supervised_seconds
 from selfsup.data.images import open_images
 from selfsup.errors import InputError
 
@@ -149,7 +147,7 @@ def test_training_on_labels_keeps_to_its_share_and_says_what_was_left_out():
     """Scratch at the largest budget is always done; the rest as far as half of the pretraining time goes."""
     for seconds in (0.002, 0.01, 0.03, 0.1):
         supervised = plan_supervised(plan(), seconds, {5: 20, None: 240}, {5: 2, None: 1})
-        spent = plans.supervised_seconds(supervised, {5: 2, None: 1}, seconds)
+        spent = supervised_seconds(supervised, {5: 2, None: 1}, seconds)
         alone = seconds * supervised.steps[None] * 4
 
         assert supervised.scratch[None] == 3

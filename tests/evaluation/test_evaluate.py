@@ -63,6 +63,7 @@ def test_the_trained_network_stands_beside_the_untrained(result):
     assert list(arms) == ["rotation", "untrained"]
     assert arms["rotation"]["seed"] == 7
     assert places[0] == places[1]
+    assert arms["rotation"]["rows"] != arms["untrained"]["rows"]
     assert len(places[0]) == 4 * 5 * 3  # stages, budgets and draws, probes
     assert json.loads(json.dumps(result, allow_nan=False)) == result
 
@@ -115,6 +116,7 @@ def test_the_winning_probe_sorts_a_folder(result, run, labelled, cache, tmp_path
     wanted = ("rotation", None, "chosen")
     (all_labels,) = (i for i in result["intervals"] if (i["arm"], i["per_class"], i["stage"]) == wanted)
     assert saved.balanced_accuracy == pytest.approx(all_labels["mean"])
+    assert saved.labels == result["labels"]["pool"]
     assert saved.stage == result["chosen"]["rotation"]["all"]
     assert len(rows) == found.images == 90
     assert np.mean(right) > 0.8

@@ -118,8 +118,10 @@ def test_cached_features_are_those_of_the_centre(striped):
 
 def test_the_last_epoch_counts_and_repeats(striped):
     """The same seed gives the same scores; torch's generator is left alone."""
+    one = run("rotnet-fc", striped, epochs=2, seed=5).logits["stage2"]
+    torch.rand(7)
     state = torch.get_rng_state()
-    one, again = (run("rotnet-fc", striped, epochs=2, seed=5).logits["stage2"] for _ in range(2))
+    again = run("rotnet-fc", striped, epochs=2, seed=5).logits["stage2"]
 
     np.testing.assert_array_equal(one, again)
     assert torch.equal(state, torch.get_rng_state())
@@ -138,7 +140,7 @@ def test_shuffled_labels_give_chance(striped):
     """A probe that learned labels without meaning is at one third."""
     train, labels, test, truth = striped
     wrong = np.random.default_rng(1).permutation(labels)
-    found = run("rotnet", (train, wrong, test, truth), epochs=8, augment=False)
+    found = run("asano", (train, wrong, test, truth), epochs=40, augment=False)
 
     accuracies = [(logits.argmax(1) == truth).mean() for logits in found.logits.values()]
     assert np.mean(accuracies) == pytest.approx(1 / 3, abs=0.2)

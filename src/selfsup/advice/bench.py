@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from selfsup.advice.plan import SUPERVISED_BATCH, Measured
+from selfsup.advice.plan import Measured
+from selfsup.advice.supervision import SUPERVISED_BATCH
 from selfsup.advice.trial import Bench, Exam, Features
 from selfsup.data.images import ImageStore
 from selfsup.evaluation.features import pixel_features, stage_features

@@ -11,8 +11,9 @@ import numpy as np
 from selfsup import methods as table
 from selfsup.advice import controls, ranking
 from selfsup.advice import verdict as words
-from selfsup.advice.plan import FAMILIES, Plan, fingerprint, read_supervised
+from selfsup.advice.plan import FAMILIES, Plan, fingerprint
 from selfsup.advice.ranking import Arm, Interval, Kind, Resampled
+from selfsup.advice.supervision import read_supervised
 from selfsup.advice.trial import Answers, Bench, Exam, Failure, attempt, run_trial
 
 Say = Callable[[str], None]

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from selfsup.advice import ranking
+from selfsup.advice import ranking, saving
 from selfsup.advice import verdict as words
 from selfsup.advice.carry_out import Found, as_row, run_folder, validation_of
 from selfsup.advice.plan import Plan
@@ -191,17 +191,17 @@ def _gain(gain: Gain) -> dict[str, Any]:
     return {"control": gain.control, **as_row(gain.gain), "shown": gain.shown}
 
 
-def _savings(found: Found, resampled: Mapping[int | None, Resampled]) -> dict[str, dict[int | None, ranking.Saving]]:
+def _savings(found: Found, resampled: Mapping[int | None, Resampled]) -> dict[str, dict[int | None, saving.Saving]]:
     if not any("scratch" in arms for arms in resampled.values()):
         return {}
-    return {name: ranking.label_savings(name, "scratch", resampled, found.exam.sizes) for name in found.trials}
+    return {name: saving.label_savings(name, "scratch", resampled, found.exam.sizes) for name in found.trials}
 
 
 def _results(
     found: Found,
     resampled: Mapping[int | None, Resampled],
     decisions: Mapping[int | None, Decision],
-    savings: Mapping[str, Mapping[int | None, ranking.Saving]],
+    savings: Mapping[str, Mapping[int | None, saving.Saving]],
     notes: Sequence[str],
     test_groups: int,
     out: Path,

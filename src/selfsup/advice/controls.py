@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from selfsup.advice.plan import Supervised, fingerprint
+from selfsup.advice.plan import fingerprint
+from selfsup.advice.supervision import Supervised
 from selfsup.advice.trial import Answers, Bench, Exam, Failure, Key, attempt, probe, read_answers, whole_network
 
 

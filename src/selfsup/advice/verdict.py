@@ -38,7 +38,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from selfsup.advice.ranking import MARGIN, Answer, Decision, Interval, Resampled, Saving
+from selfsup.advice.ranking import MARGIN, Answer, Decision, Interval, Resampled
+from selfsup.advice.saving import Saving
 from selfsup.run import write_json
 
 NAMES = {"simclr": "SimCLR", "dae": "denoising", "pixels": "raw pixels", "scratch": "training from scratch"}

@@ -14,6 +14,7 @@ from selfsup.data.cache import cache_folder, check_space, key, locked, move_into
 from selfsup.data.deep import range_sentence, value_range
 from selfsup.data.folder import default_store_size, evenly
 from selfsup.data.progress import Progress
+from selfsup.data.squares import squares
 from selfsup.data.store import ImageStore
 from selfsup.errors import InputError
 
@@ -164,22 +165,6 @@ def as_bytes(batch: Shaped[np.ndarray, "n ..."], values: Values) -> UInt8[np.nda
         alpha = batch[:, 3:].astype(np.float32) / 255
         batch = np.round(batch[:, :3] * alpha + 255 * (1 - alpha)).astype(np.uint8)
     return batch if batch.shape[1] == 3 else np.repeat(batch, 3, axis=1)
-
-
-def squares(batch: UInt8[np.ndarray, "n 3 H W"], size: int) -> UInt8[np.ndarray, "n 3 S S"]:
-    """Cut centre squares and resize them, antialiased."""
-    import torch
-    from torch.nn.functional import interpolate
-
-    height, width = batch.shape[2:]
-    side = min(height, width)
-    top, left = (height - side) // 2, (width - side) // 2
-    batch = batch[:, :, top : top + side, left : left + side]
-    if side == size:
-        return batch
-    tensor = torch.from_numpy(np.ascontiguousarray(batch))
-    resized: np.ndarray = interpolate(tensor, size=(size, size), mode="bilinear", antialias=True).numpy()
-    return resized
 
 
 def _collect(

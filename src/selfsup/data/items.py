@@ -6,10 +6,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import Shaped
 
-from selfsup.data.arrays import Values, as_bytes, check_shape, hash_of, numbered, room_for, squares, values_of
+from selfsup.data.arrays import Values, as_bytes, check_shape, hash_of, numbered, room_for, values_of
 from selfsup.data.folder import default_store_size, evenly
 from selfsup.data.listing import Skipped
 from selfsup.data.progress import Progress
+from selfsup.data.squares import squares
 from selfsup.data.store import ImageStore
 from selfsup.errors import InputError
 

@@ -12,6 +12,7 @@ from jaxtyping import Shaped, UInt8
 from selfsup.data.deep import Deep
 from selfsup.data.faults import CUT, Unusable, check_size
 from selfsup.data.headers import Header
+from selfsup.data.squares import square
 
 # Formats that start programs or only point at other files are never tried; those without a signature only
 # under the name of an image, because they take any file for one of theirs.
@@ -34,7 +35,8 @@ def read(
         check_size(width, height)
         progressive = bool(image.info.get("progressive"))
         if image.format in ("JPEG", "MPO") and image.mode in ("RGB", "L"):
-            _draft(image, min(width, height) / size)
+            scale = fraction(min(width, height) / size)
+            image.draft(image.mode, (width // scale, height // scale))
         need = image.width * image.height * _BYTES.get(image.mode, 4)
         need += width * height * 6 if progressive else 0  # libjpeg holds all coefficients, at full size
         check_size(width, height, need)
@@ -96,11 +98,9 @@ def _ends_gray(image: Any) -> bool:
     return last in (128, (128, 128, 128))
 
 
-def _draft(image: Any, ratio: float) -> None:
-    """Have a JPEG decoded at a quarter from a ratio of 4, at an eighth from 16: never below the store size."""
-    scale = 8 if ratio >= 16 else 4 if ratio >= 4 else 1
-    if scale > 1:
-        image.draft(image.mode, (image.width // scale, image.height // scale))
+def fraction(ratio: float) -> int:
+    """How much smaller a JPEG is decoded whose short side is `ratio` times the store size: never below that size."""
+    return 8 if ratio >= 16 else 4 if ratio >= 4 else 2 if ratio >= 2 else 1
 
 
 @cache
@@ -125,26 +125,19 @@ def _orientation(image: Any) -> int:
 
 
 def _rgb_square(image: Any, size: int) -> tuple[UInt8[np.ndarray, "3 S S"], tuple[str, ...]]:
-    from PIL import Image
-
     several = getattr(image, "n_frames", 1) > 1 and image.format != "MPO"
     traits = ("frames",) * several + ("cmyk",) * (image.mode == "CMYK")
     width, height = image.size
     side = min(width, height)
-    left, top = (width - side) / 2, (height - side) / 2
-    area = (int(left), int(top), int(left) + side, int(top) + side)
     step = side // (4 * size)
     if step > 1 and side * side * 4 > _LARGE:  # shrunk in strips, so that no second large copy is made
-        strips, seen = zip(*_strips(image, area, step), strict=True)
-        small = Image.fromarray(np.concatenate(strips))
-        box = (0, 0, min(side / step, small.width), min(side / step, small.height))
-        alpha = any(seen)
+        left, top = (width - side) // 2, (height - side) // 2
+        strips, seen = zip(*_strips(image, (left, top, left + side, top + side), step), strict=True)
+        small, alpha = np.concatenate(strips)[: side // step, : side // step], any(seen)
     else:
-        small, alpha = rgb(image if area == (0, 0, width, height) else image.crop(area))
-        box = (0, 0, side, side)
-    if small.size != (size, size):
-        small = small.resize((size, size), Image.Resampling.BILINEAR, box=box, reducing_gap=4.0)
-    return np.asarray(small).transpose(2, 0, 1), traits + ("alpha",) * alpha
+        converted, alpha = rgb(image)
+        small = np.asarray(converted)
+    return square(small, size), traits + ("alpha",) * alpha
 
 
 def _strips(image: Any, area: tuple[int, int, int, int], step: int) -> Iterator[tuple[np.ndarray, bool]]:

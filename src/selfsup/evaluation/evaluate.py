@@ -88,13 +88,13 @@ def evaluate(
 
 def table(result: dict[str, Any]) -> list[tuple[str, ...]]:
     """Give an evaluation as rows of text for a terminal: a head, then a row per arm, label budget and stage chosen."""
-    rows: list[tuple[str, ...]] = [("arm", "labels per class", "stage", "balanced accuracy", "over untrained")]
+    rows: list[tuple[str, ...]] = [("arm", "labels per class", "stage", "balanced accuracy", "points over untrained")]
     for item in result["intervals"]:
         if item["stage"] == "chosen":
             gain = item.get("vs_untrained")
             rows.append((
                 item["arm"], _name(item["per_class"]), " ".join(item["stages"]),
-                _words(item), "" if gain is None else _words(gain, sign=True),
+                _words(item), "" if gain is None else _words(gain, gain=True),
             ))  # fmt: skip
     return rows
 
@@ -265,9 +265,9 @@ def _numbers(interval: Interval) -> dict[str, float]:
     return interval._asdict()
 
 
-def _words(item: dict[str, Any], sign: bool = False) -> str:
-    form = "+.1f" if sign else ".1f"
-    return f"{100 * item['mean']:{form}} % ({100 * item['low']:{form}} to {100 * item['high']:{form}})"
+def _words(item: dict[str, Any], gain: bool = False) -> str:
+    mean, low, high = (f"{100 * item[name]:{'+.1f' if gain else '.1f'}}" for name in ("mean", "low", "high"))
+    return f"{mean} ({low} to {high})" if gain else f"{mean} % ({low} to {high})"
 
 
 def _file_name(labels: Any) -> str:
