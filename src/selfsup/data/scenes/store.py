@@ -146,7 +146,7 @@ def _by_workers(order: Order, parts: list[int], workers: int) -> Generator[int, 
                 running.append(_started(order, parts[number::workers], said))
                 threading.Thread(target=_listen, args=(running[-1], news), daemon=True).start()
             talking = workers
-            while talking:
+            while talking > 0:
                 try:
                     line = news.get(timeout=0.5)  # the time-out lets Ctrl-C through on every system
                 except queue.Empty:
