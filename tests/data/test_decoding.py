@@ -101,6 +101,12 @@ def test_large_jpegs_are_decoded_at_a_fraction_and_look_the_same(tmp_path):
             assert (found.width, found.height) == (1200, 700)
 
 
+def test_no_jpeg_is_decoded_below_the_store_size():
+    """The fraction leaves at least the store size, and less than four times of it up to 32 times."""
+    for ratio in (1, 1.99, 2, 3.9, 4, 7.9, 8, 15.9, 16, 31):
+        assert 1 <= ratio / pillow.fraction(ratio) < 4
+
+
 def test_modes_are_converted(tmp_path):
     """Gray, black and white, palette and CMYK images become RGB."""
     image = picture(4)
@@ -156,7 +162,7 @@ def test_first_frame_of_a_gif_is_used(tmp_path):
     ],
 )
 @pytest.mark.parametrize("share", [0.6, 0.95])
-@pytest.mark.parametrize("side", [100, 800])
+@pytest.mark.parametrize("side", [60, 800])
 def test_a_file_cut_short_is_never_used(tmp_path, form, options, share, side):
     """Small ones (torchvision) and large ones (Pillow at a fraction) alike."""
     data = encoded(picture(8, side, side), form, **options)
@@ -165,7 +171,7 @@ def test_a_file_cut_short_is_never_used(tmp_path, form, options, share, side):
         decode(written(tmp_path, data[: int(share * len(data))]), SIZE, {})
 
 
-@pytest.mark.parametrize("side", [100, 800])
+@pytest.mark.parametrize("side", [60, 800])
 @pytest.mark.parametrize("filler", [b"", bytes(40)])
 @pytest.mark.parametrize("orientation", [1, 3, 6])
 def test_a_jpeg_with_an_end_but_without_its_lower_part_is_not_used(tmp_path, side, filler, orientation):
@@ -199,10 +205,10 @@ def test_reasons_are_words(tmp_path):
 
 def test_a_large_bitmap_needs_no_large_copies(tmp_path):
     """An image of 20 million pixels is shrunk in strips and looks the same."""
-    image = picture(9, 80, 60).resize((5200, 4000))
+    image = picture(9, 80, 60).resize((4800, 4300))
     path = written(tmp_path, encoded(image, "BMP"), "x.bmp")
 
-    assert far(decode(path, SIZE, {}).pixels, centre(image, SIZE)) < 1.5
+    assert far(decode(path, SIZE, {}).pixels, centre(image, SIZE)) < 1
 
 
 def test_content_decides_not_the_name(tmp_path):
@@ -235,13 +241,15 @@ def test_deep_images_wait_for_the_range_of_the_folder(tmp_path):
 def test_a_float_image_with_holes_is_read(tmp_path):
     """What is not a number becomes black and does not spread."""
     values = np.full((40, 40), 0.5, np.float32)
-    values[:20] = np.nan
+    values[10:20, 10:20] = np.nan
+    values[30, 30] = np.nan
     Image.fromarray(values).save(tmp_path / "x.tif")
 
     found = decode(str(tmp_path / "x.tif"), SIZE, {"float": (0.0, 1.0)}).pixels
 
-    assert (found[:, :14] == 0).all()
-    assert (abs(found[:, 18:].astype(int) - 128) <= 1).all()
+    assert (found[:, 9:15, 9:15] == 0).all()
+    assert (found[:, 20:] > 0).all()
+    assert (abs(found[:, :6].astype(int) - 128) <= 1).all()
 
 
 def rgb_tiff(channels: int, compressed: bool = False, predictor: bool = False) -> tuple[bytes, np.ndarray]:

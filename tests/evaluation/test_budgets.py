@@ -45,10 +45,23 @@ def test_budgets_end_where_the_rarest_class_does():
 
 def test_folds_share_every_class():
     """No fold has more than one image of a class more than another."""
-    counts = np.array([np.bincount(LABELS[folds(LABELS, 5, 0) == k], minlength=3) for k in range(5)])
+    labels = np.repeat([0, 1, 2], [21, 32, 54])
+    counts = counts_of(labels, folds(labels, 5, 0))
 
     assert (np.ptp(counts, axis=0) <= 1).all()
     assert np.ptp(counts.sum(1)) <= 1
+
+
+def test_single_images_fill_what_groups_leave():
+    """Where half of the images come in groups of four, the others even it out."""
+    groups = np.where(np.arange(100) % 2 == 0, np.arange(100) // 8, np.arange(100) + 1000)
+    counts = counts_of(LABELS, folds(LABELS, 5, 0, groups))
+
+    assert (np.ptp(counts, axis=0) <= 1).all()
+
+
+def counts_of(labels, fold):
+    return np.array([np.bincount(labels[fold == k], minlength=3) for k in range(5)])
 
 
 @pytest.mark.parametrize("seed", range(3))

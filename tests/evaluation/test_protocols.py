@@ -4,7 +4,7 @@ import torch
 from labelled_samples import store, stripes
 
 from selfsup.errors import InputError
-from selfsup.evaluation import protocols
+from selfsup.evaluation import heads
 from selfsup.evaluation.protocols import PROTOCOLS, protocol, reduced, run_protocol, ten_crops
 from selfsup.networks.encoders import build_encoder
 
@@ -27,7 +27,7 @@ def run(name, striped, encoder=None, **options):
 ])  # fmt: skip
 def test_every_protocol_learns_stripes(name, epochs, striped, monkeypatch):
     """A short run of each ends above chance at its best stage, and says that it was short."""
-    monkeypatch.setattr(protocols, "WIDE", 32)
+    monkeypatch.setattr(heads, "WIDE", 32)
     found = run(name, striped, epochs=epochs, augment=False)
     best = max((logits.argmax(1) == striped[3]).mean() for logits in found.logits.values())
 

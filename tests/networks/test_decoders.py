@@ -22,6 +22,7 @@ def test_any_map_to_any_size(side: int, size: int) -> None:
 def test_layout_at_32_pixels() -> None:
     """From 4x4 of 512 channels: transposed convolutions to 256, 128 and 64, then a linear 3x3 convolution."""
     assert widths(Decoder(512, 4, 32)) == [(512, 256), (256, 128), (128, 64)]
+    assert widths(Decoder(2048, 4, 32)) == [(2048, 256), (256, 128), (128, 64)]
     assert widths(Decoder(32, 4, 32)) == [(32, 16), (16, 16), (16, 16)]
 
 

@@ -217,17 +217,18 @@ def test_unusable_files_are_refused(tmp_path: Path) -> None:
         load_encoder(tmp_path)
 
 
-def test_initial_weights_from_a_file(tmp_path: Path) -> None:
+@pytest.mark.parametrize("prefix", ["", "encoder.inner.", "backbone."])
+def test_initial_weights_from_a_file(prefix: str, tmp_path: Path) -> None:
     """Weights come in whatever their prefix; a classifier is ignored, a missing tensor is named."""
-    source, target = build_encoder("resnet18", 32, seed=0), build_encoder("resnet18", 32, seed=1)
-    tensors = {f"backbone.{key}": value.clone() for key, value in source.inner.state_dict().items()}
-    tensors["fc.weight"] = torch.zeros(10, 512)
-    del tensors["backbone.bn1.bias"]
+    source, target = build_encoder("regnety_002", 32, seed=0), build_encoder("regnety_002", 32, seed=1)
+    tensors = {f"{prefix}{key}": value.clone() for key, value in source.inner.state_dict().items()}
+    tensors["head.fc.weight"] = torch.zeros(10, 368)
+    del tensors[f"{prefix}stem.bn.bias"]
     save_file(tensors, tmp_path / "weights.safetensors")
     found = load_weights(target, tmp_path / "weights.safetensors")
-    assert found.missing == ["bn1.bias"]
+    assert found.missing == ["stem.bn.bias"]
     assert found.matched == len([key for key in source.inner.state_dict() if "num_batches" not in key]) - 1
-    assert torch.equal(target.inner.layer3[0].conv1.weight, source.inner.layer3[0].conv1.weight)
+    assert torch.equal(target.inner.s3.b1.conv1.conv.weight, source.inner.s3.b1.conv1.conv.weight)
 
 
 def test_initial_weights_of_another_network_are_refused(tmp_path: Path) -> None:

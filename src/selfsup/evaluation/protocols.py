@@ -9,7 +9,6 @@ any image size can be probed, where some papers have windows fitted to AlexNet a
 """
 
 import difflib
-import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from selfsup.data.images import ImageStore
 from selfsup.draws import mix
 from selfsup.errors import InputError
 from selfsup.evaluation.features import Tell, batches, center_views, device_of, frozen
+from selfsup.evaluation.heads import build_head
 from selfsup.evaluation.supervised import own_generator, rows_of_step
 from selfsup.networks.encoders import Encoder
 from selfsup.progress import silent
@@ -32,9 +32,6 @@ from selfsup.views import crops
 
 LONGEST = 9600
 """Largest number of features of a stage after its reduction, as for AlexNet's conv1 at 227 pixels."""
-
-WIDE = 4096
-"""Units of AlexNet's fully connected layers."""
 
 Schedule = tuple[tuple[int, float], ...]
 """Pairs (until, rate): the rate is used until that epoch, the last one to the end."""
@@ -291,60 +288,14 @@ class _Source:
         return {stage: np.concatenate(rows) for stage, rows in found.items()}
 
     def heads(self, classes: int) -> nn.ModuleList:
-        examples, last = self.examples, self.stages[-1]
-        return nn.ModuleList(_head(self.how, examples[stage], classes, stage == last) for stage in self.stages)
+        how, last = self.how, self.stages[-1]
+        words = (how.head, how.norm, how.depth, how.initial)
+        return nn.ModuleList(build_head(*words, self.examples[s], classes, s == last) for s in self.stages)
 
 
 def _places(stages: Sequence[int], count: int) -> list[int]:
     """Give the positions nearest to those of the paper: its fourth layer may be beyond a small trunk."""
     return sorted({min(max(place + count if place < 0 else place, 0), count - 1) for place in stages})
-
-
-def _head(how: Protocol, example: Tensor, classes: int, is_last: bool) -> nn.Module:
-    """Build what is trained on one stage."""
-    hidden = min(20 * classes, 2048)
-    width = example[0].numel()
-    if how.head == "linear":
-        norm = [nn.BatchNorm1d(width, affine=False)] if how.norm else []
-        head = nn.Sequential(*norm, nn.Linear(width, classes))
-    elif how.head == "layers":
-        head = nn.Sequential(nn.Flatten(), *_connected([width, *[hidden] * how.depth]), nn.Linear(hidden, classes))
-    elif how.head == "block":
-        first = _convolution(example.shape[1], 192, 3)
-        rest = [_convolution(192, 192, 1), _convolution(192, 192, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten()]
-        head = nn.Sequential(first, *rest, nn.Linear(192, classes))
-    else:
-        # conv4 is followed by a new conv5, conv5 by nothing but its pooling
-        fifth = [] if is_last else [_convolution(example.shape[1], 256, 3)]
-        side = min(6, *example.shape[2:])
-        width = (example.shape[1] if is_last else 256) * side**2
-        pool = [nn.AdaptiveMaxPool2d(side), nn.Flatten()]
-        head = nn.Sequential(*fifth, *pool, *_connected([width, WIDE, WIDE]), nn.Linear(WIDE, classes))
-    if how.initial == "fan_out":
-        _initialize(head)
-    return head
-
-
-def _connected(widths: Sequence[int]) -> list[nn.Module]:
-    layers: list[nn.Module] = []
-    for before, after in itertools.pairwise(widths):
-        layers += [nn.Linear(before, after, bias=False), nn.BatchNorm1d(after), nn.ReLU(inplace=True)]
-    return layers
-
-
-def _convolution(before: int, after: int, kernel: int) -> nn.Sequential:
-    convolution = nn.Conv2d(before, after, kernel, padding=kernel // 2, bias=False)
-    return nn.Sequential(convolution, nn.BatchNorm2d(after), nn.ReLU(inplace=True))
-
-
-def _initialize(head: nn.Module) -> None:
-    """Draw weights as in RotNet's code: variance 2 / fan out, biases 0."""
-    for layer in head.modules():
-        if isinstance(layer, nn.Linear | nn.Conv2d):
-            fan_out = layer.weight.shape[0] * layer.weight[0, 0].numel()
-            nn.init.normal_(layer.weight, std=math.sqrt(2 / fan_out))
-            if layer.bias is not None:
-                nn.init.zeros_(layer.bias)
 
 
 def _optimizer(how: Protocol, heads: nn.Module) -> torch.optim.SGD:

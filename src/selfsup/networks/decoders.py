@@ -30,8 +30,8 @@ class Decoder(nn.Module):
         self.image_size = image_size
         doublings = max(0, round(math.log2(image_size / side)))
         layers: list[nn.Module] = []
-        for number in range(doublings):
-            narrower = max(NARROWEST, min(WIDEST >> number, width // 2))
+        for _ in range(doublings):
+            narrower = max(NARROWEST, min(WIDEST, width // 2))
             layers += [
                 nn.ConvTranspose2d(width, narrower, 4, 2, 1, bias=False),
                 nn.BatchNorm2d(narrower),

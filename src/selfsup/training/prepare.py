@@ -13,6 +13,7 @@ from selfsup import processes
 from selfsup.data.images import ImageStore, open_images
 from selfsup.data.sizes import natural_size
 from selfsup.errors import InputError
+from selfsup.memory import keep_pages
 from selfsup.networks.encoders import check_encoder_name
 from selfsup.progress import Progress, silent
 from selfsup.recipe import seconds as read_seconds
@@ -60,6 +61,7 @@ def prepare(
     Takes the arguments of `pretrain`; `data` may be an `ImageStore` too. Where `folder` holds a run
     already, its measured choices are used again, and settings that differ from it are refused.
     """
+    keep_pages()
     recipe, arguments = split(method, settings)
     check_encoder_name(encoder)
     before = read_yaml(folder / "config.yaml") if folder is not None and (folder / "config.yaml").is_file() else None
