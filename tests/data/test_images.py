@@ -112,6 +112,7 @@ def test_sixteen_bit_images_share_one_range(tmp_path, cache):
 
     dark, bright = (store.rows([store.names.index(f"deep{number}.png")]).max() for number in range(2))
     assert 0.2 * bright < dark < 0.3 * bright
+    assert bright > 240
     assert "2 images have 16 bits per channel" in store.notes[0]
     assert again.notes == store.notes
 
@@ -167,7 +168,7 @@ def test_a_second_start_opens_no_image(tmp_path, cache, monkeypatch):
 def test_a_changed_folder_decodes_what_is_new(tmp_path, cache, monkeypatch):
     """New, changed and removed files are seen; the others' rows are taken over; the old store makes room."""
     source = folder_of(tmp_path / "images", 20)
-    (source / "broken.jpg").write_bytes(b"")
+    (source / "000 broken.jpg").write_bytes(b"")
     open_images(source, 28, cache=cache)
     folder_of(source, 2, start=100)
     (source / "003.png").unlink()
@@ -184,6 +185,15 @@ def test_a_changed_folder_decodes_what_is_new(tmp_path, cache, monkeypatch):
     assert len(list(cache.glob("images/*/*/files.json"))) == 1
     shutil.rmtree(cache)
     assert (pixels_of(open_images(source, 28, cache=cache)) == pixels_of(store)).all()
+
+
+def test_a_file_that_was_written_anew_is_decoded_anew(tmp_path, cache):
+    """The same names are not enough."""
+    source = folder_of(tmp_path / "images", 16)
+    open_images(source, 28, cache=cache)
+    picture(77).save(source / "007.png")
+
+    assert np.abs(open_images(source, 28, cache=cache).rows([7])[0].astype(int) - centre(picture(77), 32)).mean() < 1
 
 
 def test_the_hash_follows_content_not_name_or_size(tmp_path, cache):
@@ -259,6 +269,11 @@ def test_a_killed_start_goes_on_where_it_was(tmp_path, cache, monkeypatch):
                 break
         children = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True).stdout.split()
         process.kill()
+    assert children
+    deadline = time.monotonic() + 5
+    while any(Path(f"/proc/{child}").exists() for child in children) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not any(Path(f"/proc/{child}").exists() for child in children)
     assert not list(cache.glob("images/*/*/files.json"))
     asked: list[int] = []
     work = pool.decode_rows
@@ -269,23 +284,48 @@ def test_a_killed_start_goes_on_where_it_was(tmp_path, cache, monkeypatch):
     assert 0 < len(asked) <= 45
     assert (pixels_of(store) == pixels_of(expected)).all()
     assert (store.names, store.skipped, store.notes) == (expected.names, expected.skipped, expected.notes)
-    deadline = time.monotonic() + 5
-    while any(Path(f"/proc/{child}").exists() for child in children) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not any(Path(f"/proc/{child}").exists() for child in children)
 
 
-@pytest.mark.parametrize("moment", ["compacting", "before the move"])
+class Failing:
+    """A file that fails at the fifth write."""
+
+    def __init__(self, file) -> None:
+        self.file, self.left = file, 5
+
+    def __getattr__(self, name):
+        return getattr(self.file, name)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error) -> None:
+        self.file.close()
+
+    def write(self, data) -> None:
+        self.left -= 1
+        if not self.left:
+            raise KeyboardInterrupt
+        self.file.write(data)
+
+
+@pytest.mark.parametrize("moment", ["while rows move up over gaps", "before the table", "before the last rename"])
 def test_a_stop_at_the_end_starts_again_cleanly(tmp_path, cache, monkeypatch, moment):
-    """While rows move up over gaps, and with all but the last rename done."""
+    """The worst moments."""
     source = folder_of(tmp_path / "images", 20)
     (source / "000 broken.png").write_bytes(b"")
 
     def stop(*given, **more):
         raise KeyboardInterrupt
 
+    def opened(path, mode="r", **more):
+        file = open(path, mode, **more)  # noqa: SIM115 (handed on)
+        return Failing(file) if mode == "r+b" else file
+
     with monkeypatch.context() as patch:
-        patch.setattr(folder, "write_json" if moment == "compacting" else "move_into_place", stop)
+        if "move up" in moment:
+            patch.setattr(folder, "open", opened, raising=False)
+        else:
+            patch.setattr(folder, "write_json" if "table" in moment else "move_into_place", stop)
         with pytest.raises(KeyboardInterrupt):
             open_images(source, 28, cache=cache)
 

@@ -186,6 +186,7 @@ def test_stem_change_is_recorded(tmp_path: Path) -> None:
         ("small", 16, "32 to 224"),
         ("small", 512, "got 512"),
         ("inception_v3", 32, "inception_v3 cannot take images of 32 pixels"),
+        ("botnet26t_256", 32, "botnet26t_256 cannot take images of 32 pixels; choose"),
     ],
 )
 def test_impossible_encoders_are_refused(name: str, size: int, says: str) -> None:

@@ -46,6 +46,8 @@ class ExportReport:
     """Of the images."""
     snippet: str
     """Three lines that load the file."""
+    takes: str
+    """What the loaded network takes as its input, in words."""
 
     def __str__(self) -> str:
         """Put it into sentences."""
@@ -57,6 +59,7 @@ class ExportReport:
         ]
         if self.encoder in BUILT_IN:
             lines.append(f"timm has no {self.encoder}; load it with selfsup:")
+        lines.append(f"It takes {self.takes}.")
         return "\n".join([*lines, "", *(f"    {line}" for line in self.snippet.splitlines())])
 
 
@@ -110,12 +113,13 @@ def _by_timm(encoder: Encoder, file: Path, batch: Float[Tensor, "B 3 S S"], sour
         [
             "import safetensors.torch, timm, torch",
             "; ".join([f"model = timm.create_model({_call(encoder)})", *_stem_code(encoder)]),
-            f"model.load_state_dict(safetensors.torch.load_file({str(file)!r}))",
+            f"model.load_state_dict(safetensors.torch.load_file({json.dumps(str(file))}))",
         ]
     )
     return ExportReport(
         file, encoder.name, f"timm.create_model({encoder.name!r})", len(tensors), len(fitting_ones), tuple(missing),
         difference, len(batch), source, snippet,
+        f"RGB in [0, 1] less the mean {encoder.colours['mean']}, divided by the deviation {encoder.colours['std']}",
     )  # fmt: skip
 
 
@@ -128,13 +132,14 @@ def _by_selfsup(encoder: Encoder, file: Path, batch: Float[Tensor, "B 3 S S"], s
     snippet = "\n".join(
         [
             "import selfsup, torch",
-            f"encoder = selfsup.load_encoder({str(file)!r}).eval()",
+            f"encoder = selfsup.load_encoder({json.dumps(str(file))}).eval()",
             f"vectors = encoder.vector(torch.rand(1, 3, {encoder.image_size}, {encoder.image_size}))  # RGB in [0, 1]",
         ]
     )
     return ExportReport(
-        file, encoder.name, "selfsup.load_encoder", len(tensors), matched, (), difference, len(batch), source, snippet
-    )
+        file, encoder.name, "selfsup.load_encoder", len(tensors), matched, (), difference, len(batch), source, snippet,
+        "RGB in [0, 1]",
+    )  # fmt: skip
 
 
 def _call(encoder: Encoder) -> str:
@@ -149,16 +154,16 @@ def _stem_code(encoder: Encoder) -> list[str]:
 
 def _change_code(network: nn.Module, place: str, change: Mapping[str, Any]) -> str:
     if change == {"identity": True}:
-        return f"model.set_submodule({place!r}, torch.nn.Identity())"
+        return f"model.set_submodule({json.dumps(place)}, torch.nn.Identity())"
     convolution = network.get_submodule(place)
     assert isinstance(convolution, nn.Conv2d)
     shape, stride, padding = tuple(convolution.weight.shape), convolution.stride, convolution.padding
     if type(convolution) is nn.Conv2d:
         more = "" if convolution.bias is not None else ", bias=False"
         made = f"torch.nn.Conv2d({shape[1]}, {shape[0]}, {shape[2]}, {stride[0]}, {padding[0]}{more})"
-        return f"model.set_submodule({place!r}, {made})"
+        return f"model.set_submodule({json.dumps(place)}, {made})"
     return (
-        f"conv = model.get_submodule({place!r}); conv.weight = torch.nn.Parameter(torch.empty{shape}); "
+        f"conv = model.get_submodule({json.dumps(place)}); conv.weight = torch.nn.Parameter(torch.empty{shape}); "
         f"conv.stride, conv.padding = {stride}, {padding}"
     )
 

@@ -29,7 +29,7 @@ class DenoisingAutoencoder(Method):
         encoder: network to train.
         noise: `gaussian` (added to every value), `masking` (the mean colour), or `salt_and_pepper` (white, black).
         amount: deviation of Gaussian noise in units of the encoder's std, or the share of pixels that is
-            corrupted; None: 0.5 for gaussian, 0.25 for the others.
+            corrupted; by default 0.5 for gaussian and 0.25 for the others.
         block: side in pixels of the squares that masking erases; 1 erases single pixels.
         emphasis: weights of the errors at corrupted and kept pixels: `none` (1 and 1), `double` (1 and 0.5)
             or `full` (1 and 0); for masking and salt and pepper.

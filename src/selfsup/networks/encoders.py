@@ -1,7 +1,7 @@
 """The encoder: what pretraining is for. A built-in network or any of timm's behind one small surface."""
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,16 +10,16 @@ import torch
 from jaxtyping import Float
 from safetensors.torch import save
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from selfsup.errors import InputError
 from selfsup.networks import built_in, fitting
 from selfsup.networks.files import read_tensors, write_atomically
 from selfsup.networks.names import BUILT_IN, architecture, check_encoder_name
+from selfsup.networks.norm import reestimate_norms
 
 __all__ = [
     "IMAGENET_MEAN", "IMAGENET_STD", "Encoder", "Matched", "behind_last_map", "build_encoder", "check_encoder_name",
-    "load_encoder", "load_weights", "reestimate_norms", "save_encoder", "write_atomically",
+    "load_encoder", "load_weights", "reestimate_norms", "save_encoder", "write_atomically", "write_weights",
 ]  # fmt: skip
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -64,7 +64,11 @@ class Encoder(nn.Module):
         self.colours = {key: list(description.get(key, value)) for key, value in usual.items()}
         self.register_buffer("mean", torch.tensor(self.colours["mean"]), persistent=False)
         self.register_buffer("std", torch.tensor(self.colours["std"]), persistent=False)
-        self.stage_names, self._picked = _stages_of(self.inner)
+        self._picked: tuple[int, ...] = ()  # numbers of timm's stages
+        if isinstance(self.inner, built_in.Stack):
+            self.stage_names = tuple(name for name, _ in self.inner.named_children())
+        else:
+            self.stage_names, self._picked = fitting.stages_of(self.inner)
         self.width, self.side, self.vector_width = self._measure()
 
     def forward(self, images: Float[Tensor, "B 3 S S"]) -> Float[Tensor, "B C h w"]:
@@ -266,33 +270,6 @@ def load_weights(encoder: Encoder, file: Path | str) -> Matched:
     return Matched(len(found), sorted(wanted.keys() - found.keys()))
 
 
-@torch.no_grad()
-def reestimate_norms(encoder: nn.Module, batches: Iterable[Float[Tensor, "_ 3 _ _"]]) -> None:
-    """Replace running statistics of batch norms by their plain average over clean batches.
-
-    Everything but the batch norms stays in eval mode meanwhile; modes are as before afterwards. With
-    several processes each gives its share of a batch. No batches: nothing changes.
-    """
-    norms = [m for m in encoder.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
-    modes = {module: module.training for module in encoder.modules()}
-    momenta = [norm.momentum for norm in norms]
-    vector: Callable[[Tensor], Tensor] = encoder.vector if isinstance(encoder, Encoder) else encoder
-    encoder.eval()
-    try:
-        for number, batch in enumerate(batches if norms else ()):
-            for norm in norms:
-                if number == 0:
-                    norm.reset_running_stats()
-                norm.momentum = None  # a cumulative average
-                norm.training = True
-            vector(batch)
-    finally:
-        for norm, momentum in zip(norms, momenta, strict=True):
-            norm.momentum = momentum
-        for module, mode in modes.items():
-            module.training = mode
-
-
 _PREFIXES = ("", "inner.", "encoder.inner.", "encoder.", "backbone.", "module.")
 """What other programs put in front of the names of an encoder's tensors."""
 
@@ -314,18 +291,3 @@ def _copy(source: dict[str, Tensor], target: dict[str, Tensor]) -> None:
 
 def _inner(name: str, image_size: int, arguments: dict[str, Any], stem: dict[str, dict[str, Any]]) -> nn.Module:
     return _BUILDERS[name](image_size) if name in BUILT_IN else fitting.create(name, arguments, stem)
-
-
-def _stages_of(network: nn.Module) -> tuple[tuple[str, ...], tuple[int, ...]]:
-    """Give the names of a network's stages, as timm calls their modules, and their numbers for timm.
-
-    Of a column of equal blocks (a vision transformer) four are picked, at equal distances.
-    """
-    if isinstance(network, built_in.Stack):
-        names = tuple(name for name, _ in network.named_children())
-        return names, tuple(range(len(names)))
-    info = list(network.feature_info)  # type: ignore[arg-type]
-    picked = range(len(info))
-    if len(info) > 6 and len({stage["reduction"] for stage in info}) == 1:
-        picked = range(len(info) // 4 - 1, len(info), len(info) // 4)
-    return tuple(info[number]["module"] for number in picked), tuple(picked)

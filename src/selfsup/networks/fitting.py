@@ -19,24 +19,26 @@ def fit_to_size(name: str, image_size: int) -> tuple[dict[str, Any], dict[str, d
         network = create(name, {}, {})
         if not hasattr(network, "forward_intermediates") or not hasattr(network, "forward_head"):
             raise InputError(f"{name} of timm gives no maps of its stages; choose another encoder, such as resnet18.")
-        problem = "no map is left"
+        problem = ""
         for way in _ways_to_fit(network, image_size):
             try:
                 candidate = create(name, way.arguments, way.stem).eval()
                 images = torch.zeros(2, 3, image_size, image_size)
-                maps = candidate.forward_intermediates(  # type: ignore[operator]
-                    images, output_fmt="NCHW", intermediates_only=True
+                _, numbers = stages_of(candidate)
+                _, maps = candidate.forward_intermediates(  # type: ignore[operator]
+                    images, indices=list(numbers), output_fmt="NCHW"
                 )
-            except TypeError:  # an argument it does not know
+            except (TypeError, AttributeError):  # an argument it does not know
                 continue
             except (RuntimeError, AssertionError, ValueError, IndexError, ZeroDivisionError) as error:
-                problem = str(error)
+                problem = str(error) or problem
                 continue
-            if min(maps[-1].shape[2:]) >= way.least_side:
+            if len(maps) == len(numbers) > 0 and min(maps[-1].shape[2:]) >= way.least_side:
                 return way.arguments, way.stem
+    reason = f" ({problem.splitlines()[0][:200]})" if problem else ""
     raise InputError(
-        f"{name} cannot take images of {image_size} pixels ({problem.splitlines()[0][:200]}); choose a larger image "
-        "size or another encoder, such as small or resnet18."
+        f"{name} cannot take images of {image_size} pixels{reason}; choose a larger image size or another encoder, "
+        "such as small or resnet18."
     )
 
 
@@ -56,6 +58,18 @@ def change_stem(network: nn.Module, changes: dict[str, dict[str, Any]]) -> None:
             network.set_submodule(place, nn.Identity())
         else:
             _widen(network.get_submodule(place), change["kernel_size"], change["stride"])
+
+
+def stages_of(network: nn.Module) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    """Give the names of a timm network's stages, those of their modules, and the numbers timm asks for them by.
+
+    Of a column of equal blocks (a vision transformer) four are picked, at equal distances.
+    """
+    info = list(network.feature_info)  # type: ignore[arg-type]
+    picked = range(len(info))
+    if len(info) > 6 and len({stage["reduction"] for stage in info}) == 1:
+        picked = range(len(info) // 4 - 1, len(info), len(info) // 4)
+    return tuple(info[number]["module"] for number in picked), tuple(picked)
 
 
 class _Way(NamedTuple):
@@ -89,6 +103,8 @@ def _ways_to_fit(network: nn.Module, image_size: int) -> Iterable[_Way]:
         stem |= {place: {"identity": True} for place in pools}
     yield _Way({}, stem, 1)
     yield _Way({"img_size": image_size}, stem, 1)
+    if small_images:
+        yield _Way({"img_size": image_size}, {}, 2)  # better coarse than not at all
 
 
 def _is_pool(network: nn.Module, place: str) -> bool:

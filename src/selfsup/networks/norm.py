@@ -1,4 +1,6 @@
-"""Batch norm whose statistics are those of the whole batch, over all processes."""
+"""Batch norm: statistics of the whole batch over all processes, and statistics fit to be kept."""
+
+from collections.abc import Callable, Iterable
 
 import torch
 from jaxtyping import Float
@@ -79,3 +81,30 @@ def synchronize(module: nn.Module) -> nn.Module:
         if replacement is not child:
             module.add_module(name, replacement)
     return module
+
+
+@torch.no_grad()
+def reestimate_norms(encoder: nn.Module, batches: Iterable[Float[Tensor, "_ 3 _ _"]]) -> None:
+    """Replace running statistics of batch norms by their plain average over clean batches.
+
+    Everything but the batch norms stays in eval mode meanwhile; modes are as before afterwards. With
+    several processes each gives its share of a batch. No batches: nothing changes.
+    """
+    norms = [m for m in encoder.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
+    modes = {module: module.training for module in encoder.modules()}
+    momenta = [norm.momentum for norm in norms]
+    vector: Callable[[Tensor], Tensor] = getattr(encoder, "vector", encoder)
+    encoder.eval()
+    try:
+        for number, batch in enumerate(batches if norms else ()):
+            for norm in norms:
+                if number == 0:
+                    norm.reset_running_stats()
+                norm.momentum = None  # a cumulative average
+                norm.training = True
+            vector(batch)
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+        for module, mode in modes.items():
+            module.training = mode
