@@ -75,15 +75,16 @@ def open_material(
     Raises:
         InputError: if too little is left of either.
     """
+    from selfsup.data.doctor import worth_saying
     from selfsup.data.images import open_images
     from selfsup.data.labels import open_labelled, test_split
     from selfsup.data.sizes import natural_size
 
     size = image_size or natural_size(data)
     images = open_images(data, size, store_size=store_size, cache=cache, progress=progress)
-    notes = [*images.notes]
+    notes = [*images.notes, *worth_saying(images)]
     if images.skipped:
-        notes.append(f"{len(images.skipped)} files could not be used; skipped.csv of each run names them.")
+        notes.append("skipped.csv of each run names every file that could not be used, with the reason.")
     if labels is None:
         return Material(images, None, None, size, shown(data), None, notes)
     side = int(images.rows(np.arange(1)).shape[-1])

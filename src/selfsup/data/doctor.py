@@ -7,10 +7,11 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from selfsup.data.duplicates import near_duplicates, overlap
+from selfsup.data.listing import printable
 from selfsup.data.splits import LabelledImages
 from selfsup.data.store import ImageStore
 
-__all__ = ["Finding", "diagnose", "diagnose_labels", "near_duplicates", "overlap"]
+__all__ = ["Finding", "diagnose", "diagnose_labels", "near_duplicates", "overlap", "worth_saying"]
 
 _LOOKED_AT = 4096
 """Images, evenly spread, whose pixels are looked at."""
@@ -44,6 +45,12 @@ def diagnose(images: ImageStore, *, duplicates: bool = True) -> list[Finding]:
     return sorted(findings, key=lambda finding: order[finding.level])
 
 
+def worth_saying(images: ImageStore, *, duplicates: bool = True) -> list[str]:
+    """Give the findings that a person should know before training, as sentences; a healthy folder has none."""
+    found = diagnose(images, duplicates=duplicates)
+    return [finding.text + _for_example(finding) for finding in found if finding.level != "ok"]
+
+
 def diagnose_labels(data: LabelledImages, pool: np.ndarray, test: np.ndarray) -> list[Finding]:
     """Give findings about classes and the division into pool and test images."""
     findings = []
@@ -66,6 +73,12 @@ def diagnose_labels(data: LabelledImages, pool: np.ndarray, test: np.ndarray) ->
             text = f"The {name} holds no image of {len(missing)} of {len(data.classes)} classes."
             findings.append(Finding("warning", "split", text, tuple(missing[:_EXAMPLES])))
     return findings
+
+
+def _for_example(finding: Finding) -> str:
+    if not finding.examples:
+        return ""
+    return f" For example: {', '.join(printable(name) for name in finding.examples[:3])}."
 
 
 def _skipped(images: ImageStore) -> Finding:

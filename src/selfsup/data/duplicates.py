@@ -36,7 +36,8 @@ def near_duplicates(images: Images) -> Int64[np.ndarray, " N"]:
     """Give each image the number of its group: the smallest index of an image that is nearly the same picture.
 
     Groups are chains: neighbours are nearly identical. A chain that holds more than 2 % of the images (and more than
-    20) is not believed, as in a set of handwritten ones: it is cut where correlation is below 0.98, and so on.
+    20) is not believed, as in a set of handwritten ones: it is cut where correlation is below 0.98, then 0.99 and so
+    on to 0.999. What hangs together then (a film, frame by frame) stays one group.
     """
     pairs, likeness = similar_pairs(images)
     count = len(images)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from selfsup import methods, processes
 from selfsup.data.batches import Batches
+from selfsup.data.doctor import worth_saying
 from selfsup.data.images import ImageStore
 from selfsup.draws import mix
 from selfsup.errors import Interrupted, TrainingFailed
@@ -125,6 +126,8 @@ def _train(prepared: Prepared, run: Run, pause: float, progress: Progress) -> No
     for note in prepared.notes:
         progress.note(note)
     if main and not (run.folder / "config.yaml").is_file():
+        for finding in worth_saying(images, duplicates=False):  # looking for these takes long, and advise does it
+            progress.note(finding)
         write_yaml(run.folder / "config.yaml", {**prepared.config, "resolved": prepared.resolved})
         write_skipped(run.folder / "skipped.csv", images.skipped)
     trainee = build(settings, images)
