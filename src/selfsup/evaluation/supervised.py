@@ -158,7 +158,8 @@ class _Course:
         norm_images: ImageStore,
     ) -> Classifier:
         """Train a copy of the encoder at one learning rate."""
-        encoder = copy.deepcopy(encoder).train()
+        # on a CPU float32 convolutions train several times faster in this layout
+        encoder = copy.deepcopy(encoder).to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
         encoder.requires_grad_()
         device = device_of(encoder)
         with own_generator(device):
