@@ -4,8 +4,9 @@
 
 `unlabelled/` holds 10,512 training images without classes (512 of them are held out by every run, which leaves 10,000
 to train on), `labelled/train/CLASS/` 100 other training images per class, `labelled/test/CLASS/` the official test
-images. `all-labels/` holds the same test set and the unlabelled images with their classes, for probes with about 1,000
-labels per class. Chosen by number alone: within each class in official order, the first 100 are labelled, the next are not.
+images. `all-labels/` holds the same test set and the unlabelled images with their classes, for probes with about
+1,000 labels per class. Chosen by number alone: within each class in official order, the first 100 are labelled, the
+next are not.
 Files are linked where the disk allows it, copied where not.
 """
 
