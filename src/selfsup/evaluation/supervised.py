@@ -159,7 +159,7 @@ class _Course:
     ) -> Classifier:
         """Train a copy of the encoder at one learning rate."""
         # on a CPU float32 convolutions train several times faster in this layout
-        encoder = copy.deepcopy(encoder).to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+        encoder = copy.deepcopy(encoder).to(memory_format=torch.channels_last).train()
         encoder.requires_grad_()
         device = device_of(encoder)
         with own_generator(device):
