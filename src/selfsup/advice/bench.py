@@ -19,7 +19,7 @@ from selfsup.evaluation.metrics import balanced_accuracy
 from selfsup.evaluation.probing import fit_probe
 from selfsup.evaluation.retrieval import neighbour_sheet
 from selfsup.evaluation.saved import SavedProbe
-from selfsup.evaluation.supervised import train_supervised
+from selfsup.evaluation.supervised import choose_lr, train_supervised
 from selfsup.networks.encoders import Encoder, build_encoder, load_encoder
 from selfsup.progress import Progress, silent
 from selfsup.run import Run
@@ -103,7 +103,7 @@ class Workbench(Bench):
             "norm_images": images.select(np.arange(min(NORM_IMAGES, len(images)))),
         }  # fmt: skip
         if lr is None:
-            lr = train_supervised(encoder, images, labels, exam.classes, steps=max(1, steps // TUNING), **words).lr
+            lr, _ = choose_lr(encoder, images, labels, exam.classes, steps=max(1, steps // TUNING), **words)
         trained = train_supervised(encoder, images, labels, exam.classes, steps=steps, lr=lr, **words)
         return trained.predict(self.labelled.select(exam.test)).astype(np.int64), lr
 
