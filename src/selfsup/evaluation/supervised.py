@@ -158,7 +158,7 @@ class _Course:
         norm_images: ImageStore,
     ) -> Classifier:
         """Train a copy of the encoder at one learning rate."""
-        # on a CPU float32 convolutions train several times faster in this layout
+        # on a CPU float32 convolutions train about 1.5 times faster in this layout
         encoder = copy.deepcopy(encoder).to(memory_format=torch.channels_last).train()
         encoder.requires_grad_()
         device = device_of(encoder)
