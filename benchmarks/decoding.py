@@ -9,6 +9,7 @@ hashes and writes the store. The share is the median over the turns.
 
 import argparse
 import os
+import shutil
 import statistics
 import tempfile
 from pathlib import Path
@@ -26,7 +27,7 @@ TARGET = 0.8
 def main() -> None:
     """Print a line per image size."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--folder", type=Path, help="JPEGs to use; by default 1,500 of 640x480 are made")
+    parser.add_argument("--folder", type=Path, help="JPEGs to use; by default 6,000 of 640x480 are made")
     parser.add_argument("--image-size", type=int, nargs="+", default=[32, 64, 128])
     parser.add_argument("--turns", type=int, default=3)
     given = parser.parse_args()
@@ -61,7 +62,7 @@ def bare(files: list[Path]) -> float:
     return len(files) / (perf_counter() - began)
 
 
-def photographs(folder: Path, count: int = 1500) -> Path:
+def photographs(folder: Path, count: int = 1500, copies: int = 4) -> Path:
     """Write JPEGs with detail at all scales, which take a decoder about as long as photographs of their size."""
     folder.mkdir()
     generator = np.random.default_rng(0)
@@ -71,7 +72,11 @@ def photographs(folder: Path, count: int = 1500) -> Path:
             coarse = Image.fromarray(generator.integers(0, 256, (side, side, 3), dtype=np.uint8))
             picture += np.asarray(coarse.resize((640, 480), Image.Resampling.BICUBIC)) / side**0.5
         picture *= 255 / picture.max()
-        Image.fromarray(picture.astype(np.uint8)).save(folder / f"{number:05d}.jpg", quality=85)
+        name = folder / f"{number:05d}.jpg"
+        Image.fromarray(picture.astype(np.uint8)).save(name, quality=85)
+        # enough files that the start of the workers does not count, without drawing them all
+        for copy in range(1, copies):
+            shutil.copy(name, folder / f"{number:05d}-{copy}.jpg")
     return folder
 
 

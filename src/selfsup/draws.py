@@ -37,6 +37,15 @@ def _global_rows(like: Tensor) -> int:
     return len(like) * processes.count()
 
 
+def reseed(*numbers: int) -> None:
+    """Start all draws anew from these numbers (seed, step, turn...), on the CPU and on an accelerator in use."""
+    seed = mix(*numbers)
+    # torch.manual_seed also notes the call for accelerators that never wake up, and takes 0.4 ms for it
+    torch.default_generator.manual_seed(seed)
+    if torch.cuda.is_initialized():
+        torch.cuda.manual_seed(seed)
+
+
 def mix(*numbers: int) -> int:
     """Mix numbers (seed, step, turn...) into one 63-bit seed; near inputs give unrelated seeds."""
     state = 0x9E3779B97F4A7C15

@@ -21,7 +21,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from selfsup.data.images import ImageStore
-from selfsup.draws import mix
+from selfsup.draws import reseed
 from selfsup.errors import InputError
 from selfsup.evaluation.features import Tell, batches, center_views, device_of, frozen
 from selfsup.evaluation.heads import build_head
@@ -203,13 +203,13 @@ def run_protocol(
     device = device_of(encoder)
     targets = torch.from_numpy(np.ascontiguousarray(labels, dtype=np.int64)).to(device)
     with frozen(encoder), own_generator(device):
-        torch.manual_seed(mix(seed, 0x9A0BE))
+        reseed(seed, 0x9A0BE)
         source = _Source(how, encoder, train)
         heads = source.heads(classes).to(device)
         memory = None if augment else source.all_inputs(train)
         optimizer = _optimizer(how, heads)
         for step in range(steps):
-            torch.manual_seed(mix(seed, step))
+            reseed(seed, step)
             rows = rows_of_step(len(train), size, step, seed)
             inputs = source.views(train.rows(rows)) if memory is None else {k: m[rows] for k, m in memory.items()}
             _set_rate(optimizer, how.rate(step / steps, step), how.bias_rate)

@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from torch import nn
 
 from selfsup.data.images import ImageStore
-from selfsup.draws import mix
+from selfsup.draws import mix, reseed
 from selfsup.evaluation import budgets, metrics
 from selfsup.evaluation.features import Tell, batches, center_views, device_of, frozen
 from selfsup.networks.encoders import Encoder, reestimate_norms
@@ -163,13 +163,13 @@ class _Course:
         encoder.requires_grad_()
         device = device_of(encoder)
         with own_generator(device):
-            torch.manual_seed(mix(self.seed, 0x5CA7C4))
+            reseed(self.seed, 0x5CA7C4)
             head = nn.Linear(encoder.vector_width, classes).to(device)
             parameters = [*encoder.parameters(), *head.parameters()]
             optimizer = torch.optim.SGD(parameters, lr, momentum=0.9, nesterov=True, weight_decay=self.weight_decay)
             targets = torch.from_numpy(np.ascontiguousarray(labels, dtype=np.int64)).to(device)
             for step in range(self.steps):
-                torch.manual_seed(mix(self.seed, step))
+                reseed(self.seed, step)
                 rows = rows_of_step(len(images), self.batch_size, step, self.seed)
                 views = crops.random_crop(
                     center_views(images.rows(rows), None, device), encoder.image_size, flip=self.flip

@@ -81,20 +81,16 @@ class DenoisingAutoencoder(Method):
         corrupted, changed = self.corrupt(clean)
         output = self.reconstruct(corrupted)
         if self.loss == "cross_entropy":
-            loss = emphasized(
-                F.binary_cross_entropy_with_logits(output, clean, reduction="none"), changed, *self.emphasis
-            )
+            errors = F.binary_cross_entropy_with_logits(output, clean, reduction="none")
+            off = (self.pixels(output.detach()) - clean).div_(self.encoder.std.view(3, 1, 1)).square_()
             chance = None
         else:
-            target = self.encoder.normalize(clean)
-            loss = emphasized((output - target).square(), changed, *self.emphasis)
+            errors = (output - self.encoder.normalize(clean)).square()
+            off = errors.detach()
             chance = self.loss_of_copying(corrupted, clean, changed)
-        cleaned = self.pixels(output.detach())
-        metrics = {
-            "psnr_gain": psnr_gain(cleaned, corrupted, clean),
-            "mse": (self.encoder.normalize(cleaned) - self.encoder.normalize(clean)).square().mean(),
-        }
-        yield Objective(loss, metrics=metrics, chance=chance)
+        left = off.mean((2, 3))  # [B, 3], in units of the data's variance
+        metrics = {"psnr_gain": psnr_gain(left * self.encoder.std.square(), corrupted, clean), "mse": left.mean()}
+        yield Objective(emphasized(errors, changed, *self.emphasis), metrics=metrics, chance=chance)
 
     def corrupt(
         self, clean: Float[Tensor, "B 3 S S"]
@@ -114,7 +110,8 @@ class DenoisingAutoencoder(Method):
         else:
             last_map, vector = self.encoder.map_and_vector(images)
             last_map = last_map + self.context(vector)[:, :, None, None]
-        output: Tensor = self.decoder(last_map).float()
+        # the views' layout: sums of unlike layouts are several times slower
+        output: Tensor = self.decoder(last_map).float().contiguous()
         return output
 
     def pixels(self, output: Float[Tensor, "B 3 S S"]) -> Float[Tensor, "B 3 S S"]:
@@ -153,11 +150,17 @@ def emphasized(
 
 
 def psnr_gain(
-    cleaned: Float[Tensor, "B 3 S S"], corrupted: Float[Tensor, "B 3 S S"], clean: Float[Tensor, "B 3 S S"]
+    left: Float[Tensor, "B 3"], corrupted: Float[Tensor, "B 3 S S"], clean: Float[Tensor, "B 3 S S"]
 ) -> Float[Tensor, ""]:
-    """Say by how many decibels cleaned images are closer to the clean ones than their inputs were, mean over images."""
-    before, after = ((images - clean).square().mean((1, 2, 3)).clamp(min=1e-10) for images in (corrupted, cleaned))
-    return (10 * torch.log10(before / after)).mean()
+    """Say by how many decibels cleaned images are closer to the clean ones than their inputs were, mean over images.
+
+    Args:
+        left: mean squared error of each channel of the cleaned images, in squares of [0, 1] units.
+        corrupted: what the network was given.
+        clean: what it should have given back.
+    """
+    before = (corrupted - clean).square_().mean((1, 2, 3))
+    return 10 * torch.log10(before.clamp(min=1e-10) / left.mean(1).clamp(min=1e-10)).mean()
 
 
 def _check(noise: str, amount: float | None, block: int, emphasis: str, image_size: int) -> None:

@@ -161,11 +161,10 @@ def similarities(
     with torch.autocast(one.device.type, enabled=False):
         one, other = (F.normalize(z if z.dtype == torch.float64 else z.float(), dim=1) for z in (one, other))
         every = torch.cat([processes.gather_with_gradient(one), processes.gather_with_gradient(other)])  # [2N, D]
-        logits = torch.cat([one, other]) @ every.T / temperature  # [2B, V = 2N]
+        logits = (torch.cat([one, other]) / temperature) @ every.T  # [2B, V = 2N]
         mine = torch.arange(len(one), device=one.device) + processes.rank() * len(one)
         itself = torch.cat([mine, mine + len(every) // 2])
-        logits = logits.scatter(1, itself[:, None], -math.inf)
-        return logits, itself.roll(len(one))
+        return logits.scatter_(1, itself[:, None], -math.inf), itself.roll(len(one))
 
 
 def _within(name: str, value: float, low: float, high: float) -> float:

@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 from selfsup import methods, processes
 from selfsup.data.batches import as_floats, clean_batches
 from selfsup.data.images import ImageStore
-from selfsup.draws import mix
+from selfsup.draws import mix, reseed
 from selfsup.method import DataFacts, Method
 from selfsup.networks.encoders import Encoder, build_encoder, load_weights, reestimate_norms
 from selfsup.networks.norm import synchronize
@@ -42,7 +42,7 @@ def build(settings: Settings, images: ImageStore) -> Trainee:
     device = torch.device(settings.device)
     # the seed alone decides the encoder, so all methods of one seed start from the same weights
     encoder = initial_encoder(settings)
-    torch.manual_seed(mix(settings.seed, 0x5E1F))
+    reseed(settings.seed, 0x5E1F)
     method = methods.load(settings.method)(encoder, **settings.arguments)
     computation = Computation(settings.precision, settings.layout)
     method.to(device=device, memory_format=computation.memory_format())  # type: ignore[call-overload]

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from selfsup import processes
 from selfsup.data.batches import Batches, clean_batches
 from selfsup.data.images import ImageStore
-from selfsup.draws import mix
+from selfsup.draws import reseed
 from selfsup.method import Method, Objective
 from selfsup.training.loop import as_list, total_chance
 
@@ -49,7 +49,7 @@ def examine(method: Method, held_out: ImageStore, batch_size: int, device: torch
     size = min(batch_size, len(held_out) // processes.count() * processes.count())
     batches = Batches(held_out, size, len(held_out) // size, seed=0, device=device)
     for batch in batches.round_from(0, torch.arange(len(held_out))):
-        torch.manual_seed(mix(0xE7A1, batch.step))
+        reseed(0xE7A1, batch.step)
         objectives = [objective for yielded in method.losses(batch) for objective in as_list(yielded)]
         rows.append(_merged(objectives))
         chance = total_chance(objectives)

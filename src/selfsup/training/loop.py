@@ -12,7 +12,7 @@ from torch.nn.utils import clip_grad_norm_
 from torch.optim import Optimizer
 
 from selfsup import processes
-from selfsup.draws import mix
+from selfsup.draws import reseed
 from selfsup.method import Batch, Method, Objective
 from selfsup.recipe import Recipe
 from selfsup.training.optimizers import parameters_of, set_lr
@@ -50,7 +50,7 @@ def train(
         done: list[Objective] = []
         losses = method.losses(batch)
         for turn in itertools.count():
-            torch.manual_seed(mix(seed, batch.step, turn))
+            reseed(seed, batch.step, turn)
             with autocast():
                 objectives = as_list(next(losses, []))
             if not objectives:

@@ -9,14 +9,13 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from selfsup import methods, processes
 from selfsup.data.batches import Batches
 from selfsup.data.doctor import worth_saying
 from selfsup.data.images import ImageStore
-from selfsup.draws import mix
+from selfsup.draws import reseed
 from selfsup.errors import Interrupted, TrainingFailed
 from selfsup.method import Batch
 from selfsup.networks.encoders import write_weights
@@ -223,7 +222,7 @@ def _rounds(
     step = position.step
     while step < batches.steps:
         if step % batches.per_round == 0:
-            torch.manual_seed(mix(settings.seed, step, 0xE90C))
+            reseed(settings.seed, step, 0xE90C)
             position.order = trainee.method.start_epoch(embedder(images, settings.image_size, trainee.device))
             if position.order is not None:
                 position.order = position.order.cpu()

@@ -100,43 +100,48 @@ def crop_resize(
     Equals cropping and then torchvision's antialiased bilinear resize, for boxes of whole pixels.
     """
     count, channels, height, width = images.shape
-    boxes = boxes.to(images.dtype)
+    corners, lengths = boxes.to(images.dtype).T.split(2)  # [2, B] each: along the columns, along the rows
+    sides = corners.new_tensor([height, width])[:, None].expand_as(corners)
+    mirrored = torch.stack([torch.zeros_like(flip), flip])
+    taps = _taps(corners.flatten(), lengths.flatten(), sides.flatten(), max(height, width), size, mirrored.flatten())
+    (pixels, column), (weights, row) = (tensor.chunk(2) for tensor in taps)  # [B, size, T] each
     # Down the columns each row of the result is a weighted sum of the few whole rows it touches, and
     # whole rows are next to each other in memory: many times faster than a matrix of mostly zeros.
-    pixels, weights = _taps(boxes[:, 0], boxes[:, 2], height, size)  # [B, size, T]
     first_row = torch.arange(count * channels, device=images.device).view(count, channels, 1, 1) * height
     rows = (first_row + pixels.unsqueeze(1)).view(count * channels * size, -1)
     shares = weights.unsqueeze(1).expand(-1, channels, -1, -1).reshape(rows.shape)
     short = F.embedding_bag(rows, images.reshape(-1, width), per_sample_weights=shares, mode="sum")
     # along the rows the channels share their weights: as rows of one tall matrix they are one product
-    across = _matrix(*_taps(boxes[:, 1], boxes[:, 3], width, size, flip), width)  # [B, size, W]
+    across = _matrix(column, row, width)  # [B, size, W]
     return short.view(count, -1, width).bmm(across.transpose(1, 2)).view(count, channels, size, size)
 
 
 def _taps(
-    start: Float[Tensor, " B"],
-    length: Float[Tensor, " B"],
-    side: int,
+    start: Float[Tensor, " R"],
+    length: Float[Tensor, " R"],
+    sides: Float[Tensor, " R"],
+    longest: int,
     size: int,
-    flip: Bool[Tensor, " B"] | None = None,
-) -> tuple[Int[Tensor, "B {size} T"], Float[Tensor, "B {size} T"]]:
-    """Say which of `side` pixels, with what weights, make each of `size` pixels of the stretch [start, start + length).
+    flip: Bool[Tensor, " R"],
+) -> tuple[Int[Tensor, "R {size} T"], Float[Tensor, "R {size} T"]]:
+    """Say which pixels of a side, with what weights, make each of `size` pixels of the stretch [start, start + length).
 
     A triangle around the middle of each new pixel, reaching one pixel, or further where the picture
     shrinks so that nothing aliases; cut off where the stretch ends, as if it had been cut out first.
     """
-    step = (length / size)[:, None]
-    centers = start[:, None] + (torch.arange(size, device=start.device, dtype=start.dtype) + 0.5) * step  # [B, size]
-    if flip is not None:
-        centers = torch.where(flip[:, None], centers.flip(1), centers)
+    start, length = start[:, None], length[:, None]
+    step = length / size
+    steps = torch.arange(size, device=start.device, dtype=start.dtype)
+    centers = start + (torch.where(flip[:, None], size - 1 - steps, steps) + 0.5) * step  # [R, size]
     reach = step.clamp(min=1.0)
-    count = int(2 * max(side / size, 1.0)) + 1
-    first = (centers - reach + 0.5).floor().unsqueeze(2)
-    pixels = first + torch.arange(count, device=start.device, dtype=start.dtype)  # [B, size, T]
+    count = int(2 * max(longest / size, 1.0)) + 1
+    first = (centers - reach + 0.5).floor()
+    pixels = first.unsqueeze(2) + torch.arange(count, device=start.device, dtype=start.dtype)  # [R, size, T]
     weights = 1 - (pixels + 0.5 - centers.unsqueeze(2)).abs() / reach.unsqueeze(2)
-    touched = (pixels + 1 > start[:, None, None]) & (pixels < (start + length)[:, None, None])
-    weights = weights.clamp(min=0.0) * touched
-    return pixels.clamp(0, side - 1).long(), weights / weights.sum(dim=2, keepdim=True)
+    touched = (pixels + 1 > start.unsqueeze(2)) & (pixels < (start + length).unsqueeze(2))
+    weights = weights.clamp_(min=0.0).mul_(touched)
+    inside = torch.minimum(pixels.clamp_(min=0.0), sides[:, None, None] - 1)
+    return inside.long(), weights.div_(weights.sum(dim=2, keepdim=True))
 
 
 def _matrix(pixels: Int[Tensor, "B S T"], weights: Float[Tensor, "B S T"], side: int) -> Float[Tensor, "B S {side}"]:
@@ -195,7 +200,7 @@ def resize(images: Float[Tensor, "B C H W"], size: int) -> Float[Tensor, "B C {s
     height, width = images.shape[-2:]
     if (height, width) == (size, size):
         return images
-    zero = images.new_zeros(1)
-    down = _matrix(*_taps(zero, zero + height, height, size), height)[0]
-    across = _matrix(*_taps(zero, zero + width, width, size), width)[0]
+    zeros, lengths = images.new_zeros(2), images.new_tensor([height, width])
+    (down, across), weights = _taps(zeros, lengths, lengths, max(height, width), size, zeros.bool())
+    down, across = _matrix(down[None], weights[:1], height)[0], _matrix(across[None], weights[1:], width)[0]
     return down @ (images @ across.T)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-CACHED = 1 << 19
+CACHED = 1 << 20
 """Values of the result worked on at a time by each thread of a CPU; fewer cost more in calls than they save."""
 
 
@@ -28,11 +28,12 @@ def in_pieces(
     """
     total = len(decisions[0])
     views = total // len(images)
-    piece = max(1, CACHED * torch.get_num_threads() // values) if images.device.type == "cpu" else total
+    most = max(1, CACHED * torch.get_num_threads() // values) if images.device.type == "cpu" else total
+    pieces = -(-total // most)
     if order is None:
         order = torch.arange(total, device=images.device)
     result: Tensor | None = None
-    for rows in torch.split(order, piece):
+    for rows in order.tensor_split(pieces):
         chosen = (decision.index_select(0, rows) for decision in decisions)
         made = view(images.index_select(0, rows if views == 1 else rows // views), *chosen)
         if result is None:
