@@ -62,7 +62,6 @@ RULES: dict[str, list[Rule]] = {
     "simclr": [needs_images(32)],  # a batch is a quarter of the images, and below 8 there is nothing to contrast with
     "colorization": [needs_colour],
     "splitbrain": [needs_colour],
-    "jigsaw": [needs_pixels(48)],
 }
 """What rules a method out; a method without a line here fits every folder."""
 

@@ -21,6 +21,10 @@ class Entry(NamedTuple):
 
 METHODS = {
     "rotation": Entry("rotation", "Rotation", "predictive", "say by which quarter turn an image was turned"),
+    "jigsaw": Entry("jigsaw", "Jigsaw", "predictive", "say in which order an image's tiles were shuffled"),
+    "counting": Entry("counting", "Counting", "predictive", "count so that the tiles of an image add up to the whole"),
+    "aet": Entry("aet", "AET", "predictive", "say how an image was warped, from the image before and after"),
+    "context": Entry("context", "Context", "predictive", "say where a second patch lies as seen from the first"),
     "dae": Entry("dae", "DenoisingAutoencoder", "generative", "undo noise that was added to an image"),
     "simclr": Entry("simclr", "SimCLR", "contrastive", "pull two views of an image together, push others away"),
 }

@@ -1,0 +1,227 @@
+"""Jigsaw puzzles (CFN): say in which order the tiles of an image were shuffled."""
+
+import math
+from collections.abc import Iterator
+from typing import ClassVar, Literal
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from selfsup import draws
+from selfsup.errors import InputError
+from selfsup.method import Batch, Method, Objective
+from selfsup.networks.encoders import Encoder
+from selfsup.recipe import Recipe
+from selfsup.views import color, crops, patches, sheets
+from selfsup.views.permutations import permutation_set
+
+LARGE_CELL = 64
+"""Side in pixels from which a cell is cut as in the paper (64 of 75 pixels); smaller ones lose a quarter."""
+
+
+class Jigsaw(Method):
+    """Classify which permutation of a fixed set shuffled the tiles of an image.
+
+    Args:
+        encoder: network to train; it sees one tile at a time.
+        grid: tiles along a side. None: 3 from 48 pixels on, 2 below.
+        tile: side of a tile in pixels. None: 64 of 75 pixels of its cell, three quarters in cells below 64 pixels.
+        permutations: size of the set. None: 64 for nine tiles, all 24 for four.
+        criterion: how the set is chosen: large `minimum` distance, or large `mean` distance as in the paper.
+        puzzles: orders asked of each image and step; the tiles are encoded once.
+        grayscale: share of images made gray.
+        channel_shift: pixels by which the channels of a tile move against each other. None: 2 in a cell of 75,
+            in proportion below.
+        head: `cfn` has the paper's layers on the last map, `pooled` smaller ones with batch norm on the vector.
+            None: `cfn` for alexnet, else `pooled`.
+        hidden: width of the layer that sees all tiles. None: 4096 for `cfn`, 1024 for `pooled`.
+        flip: mirror half of the images before they are cut.
+
+    Source: Noroozi and Favaro, 2016, https://arxiv.org/abs/1603.09246
+    """
+
+    recipe: ClassVar[Recipe] = Recipe(
+        optimizer="sgd",
+        lr=0.1,
+        lr_per=256,
+        momentum=0.9,
+        weight_decay=5e-4,
+        schedule="cosine",
+        warmup=0.05,
+        batch_size=256,
+        epochs=100.0,
+    )
+    headline: ClassVar[str] = "accuracy"
+
+    permutations: Tensor
+    """[n, tiles] int64; place i of a puzzle shows tile permutations[k, i]."""
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        *,
+        grid: int | None = None,
+        tile: int | None = None,
+        permutations: int | None = None,
+        criterion: Literal["minimum", "mean"] = "minimum",
+        puzzles: int = 1,
+        grayscale: float = 0.3,
+        channel_shift: int | None = None,
+        head: Literal["cfn", "pooled"] | None = None,
+        hidden: int | None = None,
+        flip: bool = True,
+    ) -> None:
+        super().__init__()
+        self.grid = (3 if encoder.image_size >= 48 else 2) if grid is None else grid
+        if self.grid not in (2, 3):
+            raise InputError(f"A puzzle has a grid of 2 or 3 tiles along a side, got {grid}.")
+        self.cell = -(-encoder.image_size // self.grid)
+        usual = round(self.cell * (64 / 75 if self.cell >= LARGE_CELL else 0.75))
+        self.tile = usual if tile is None else tile
+        if not 8 <= self.tile <= self.cell:
+            raise InputError(
+                f"A tile of {self.tile} pixels does not suit cells of {self.cell} pixels ({encoder.image_size} pixels "
+                f"cut by {self.grid}); a tile has 8 to {self.cell}, so use a smaller grid or larger images."
+            )
+        if puzzles < 1:
+            raise InputError(f"puzzles must be at least 1, got {puzzles}.")
+        if not 0 <= grayscale <= 1:
+            raise InputError(f"grayscale is a share of images in [0, 1], got {grayscale}.")
+        pieces = self.grid**2
+        count = permutations or (64 if pieces == 9 else 24)
+        self.register_buffer("permutations", torch.from_numpy(permutation_set(count, pieces, criterion)))
+        self.encoder = encoder
+        self.puzzles, self.grayscale, self.flip = puzzles, grayscale, flip
+        self.channel_shift = round(2 * self.cell / 75) if channel_shift is None else channel_shift
+        kind = head or ("cfn" if encoder.name == "alexnet" else "pooled")
+        self.head = _cfn_head(self, hidden or 4096) if kind == "cfn" else _pooled_head(self, hidden or 1024)
+        self.headline_chance = 1 / count  # type: ignore[misc]
+
+    def losses(self, batch: Batch) -> Iterator[Objective]:
+        """Yield the cross-entropy of which permutation shuffled each image's tiles."""
+        tiles = self.tiles(batch.images)
+        order = draws.integers(batch.images, self.puzzles, below=len(self.permutations))  # [B, puzzles]
+        logits = self.solve(self.features(tiles), order)
+        loss = F.cross_entropy(logits, order.flatten())
+        accuracy = (logits.argmax(1) == order.flatten()).float().mean()
+        yield Objective(loss, metrics={"accuracy": accuracy}, chance=math.log(len(self.permutations)))
+
+    def tiles(self, images: Float[Tensor, "B 3 S S"]) -> Float[Tensor, "B P 3 t t"]:
+        """Cut the tiles of each image, row by row, in [0, 1] units as they are seen, each standardized on its own."""
+        return self._as_colours(patches.standardize(self.cut(images)))
+
+    def cut(self, images: Float[Tensor, "B 3 S S"]) -> Float[Tensor, "B P 3 t t"]:
+        """Cut the tiles of each image, row by row, at random places in their cells."""
+        side = min(self.grid * self.cell, images.shape[-1])
+        # without padding: a black border would say where a tile comes from
+        views = crops.random_crop(images, side, pad=0, flip=self.flip)
+        views = color.grayscale(views, self.grayscale)
+        top, left = (
+            patches.jittered(start, self.cell - self.tile) for start in patches.cells(views, self.grid, self.cell)
+        )
+        if self.channel_shift:
+            top = patches.channel_shifts(top, 3, self.channel_shift)
+            left = patches.channel_shifts(left, 3, self.channel_shift)
+        return patches.cut(views, top, left, self.tile)
+
+    def features(self, tiles: Float[Tensor, "B P 3 t t"]) -> Float[Tensor, "B P D"]:
+        """Encode every tile on its own."""
+        flat = tiles.flatten(0, 1)
+        encoded = self.encoder(flat).flatten(1) if isinstance(self.head, CFNHead) else self.encoder.vector(flat)
+        return encoded.view(*tiles.shape[:2], -1)
+
+    def solve(self, features: Float[Tensor, "B P D"], order: Int[Tensor, "B K"]) -> Float[Tensor, "B*K N"]:
+        """Give the logits of all permutations for each image's tiles in each of the orders."""
+        shown = self.permutations[order]  # [B, K, P]
+        index = shown.flatten(1)[:, :, None].expand(-1, -1, features.shape[2])
+        shuffled = features.gather(1, index).view(-1, *features.shape[1:])  # [B*K, P, D]
+        logits: Tensor = self.head(shuffled)
+        return logits.to(torch.promote_types(logits.dtype, torch.float32))
+
+    def figures(self, batch: Batch) -> dict[str, Tensor]:
+        """Draw puzzles as they were given and as the network puts them together: whole pictures are right answers."""
+        cut = self.cut(batch.images[:8])
+        order = draws.integers(batch.images, 1, below=len(self.permutations))[: len(cut)]
+        features = self.features(self._as_colours(patches.standardize(cut)))
+        answer = self.permutations[self.solve(features, order).argmax(1)]
+        everyone = torch.arange(len(cut), device=cut.device)[:, None]
+        given = cut[everyone, self.permutations[order[:, 0]]]
+        placed = torch.empty_like(given)
+        placed[everyone, answer] = given
+        return {"puzzles, and as they were solved": sheets.rows([patches.assemble(p, 1) for p in (given, placed)])}
+
+    def _as_colours(self, standardized: Float[Tensor, "*P 3 t t"]) -> Float[Tensor, "*P 3 t t"]:
+        """Give what the encoder's own normalization turns into mean 0 and standard deviation 1."""
+        return standardized * self.encoder.std.view(3, 1, 1) + self.encoder.mean.view(3, 1, 1)
+
+
+class CFNHead(nn.Module):
+    """The paper's layers: one per tile with shared weights, then two on all tiles; ReLU and dropout between.
+
+    Args:
+        width: of a tile's flattened map.
+        pieces: tiles of a puzzle.
+        per_tile: width of the layer that sees one tile.
+        hidden: width of the layer that sees all.
+        count: permutations.
+    """
+
+    def __init__(self, width: int, pieces: int, per_tile: int, hidden: int, count: int) -> None:
+        super().__init__()
+        self.fc6 = nn.Linear(width, per_tile)
+        self.fc7 = nn.Linear(pieces * per_tile, hidden)
+        self.fc8 = nn.Linear(hidden, count)
+
+    def forward(self, features: Float[Tensor, "B P D"]) -> Float[Tensor, "B N"]:
+        """Give logits for tiles in the order shown."""
+        per_tile = self._dropout(F.relu(self.fc6(features)))
+        together = self._dropout(F.relu(self.fc7(per_tile.flatten(1))))
+        logits: Tensor = self.fc8(together)
+        return logits
+
+    def _dropout(self, values: Float[Tensor, "B *D"]) -> Float[Tensor, "B *D"]:
+        # nn.Dropout would draw something else for the same image on two processes
+        if not self.training:
+            return values
+        return values * 2 * (draws.uniform(values, *values.shape[1:]) < 0.5)
+
+
+def _cfn_head(method: Jigsaw, hidden: int) -> nn.Module:
+    with torch.no_grad():
+        width = method.encoder.eval()(torch.zeros(1, 3, method.tile, method.tile)).numel()
+    method.encoder.train()
+    return CFNHead(width, method.grid**2, 1024, hidden, len(method.permutations))
+
+
+class PooledHead(nn.Module):
+    """Layers with batch norm on pooled vectors: one per tile with shared weights, then two on all tiles.
+
+    Args:
+        width: of a tile's vector.
+        pieces: tiles of a puzzle.
+        per_tile: width of the layer that sees one tile.
+        hidden: width of the layer that sees all.
+        count: permutations.
+    """
+
+    def __init__(self, width: int, pieces: int, per_tile: int, hidden: int, count: int) -> None:
+        super().__init__()
+        self.per_tile = nn.Sequential(nn.Linear(width, per_tile, bias=False), nn.BatchNorm1d(per_tile), nn.ReLU())
+        self.together = nn.Sequential(
+            nn.Linear(pieces * per_tile, hidden, bias=False),
+            nn.BatchNorm1d(hidden),
+            nn.ReLU(),
+            nn.Linear(hidden, count),
+        )
+
+    def forward(self, features: Float[Tensor, "B P D"]) -> Float[Tensor, "B N"]:
+        """Give logits for tiles in the order shown."""
+        per_tile = self.per_tile(features.flatten(0, 1)).view(len(features), -1)
+        logits: Tensor = self.together(per_tile)
+        return logits
+
+
+def _pooled_head(method: Jigsaw, hidden: int) -> nn.Module:
+    return PooledHead(method.encoder.vector_width, method.grid**2, 256, hidden, len(method.permutations))
