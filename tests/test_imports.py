@@ -33,7 +33,7 @@ ALLOWED = {
     "run": GROUND,
     "signatures": {"methods", *GROUND},
     "training": {"run", "data", "method", "methods", *BASE, *GROUND},
-    "evaluation": {"run", "data", "method", "training", *BASE, *GROUND},
+    "evaluation": {"run", "data", "method", "methods", "training", *BASE, *GROUND},
     "report": {"run", "recipe", "methods", *GROUND},
     "export": {"run", "data", *BASE, *GROUND},
     "advice": {"training", "evaluation", "report", "export", "run", "data", "method", "methods", *BASE, *GROUND},

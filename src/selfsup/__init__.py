@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from selfsup.advice.advise import advise as advise
     from selfsup.advice.demo import demo as demo
+    from selfsup.evaluation.audit import audit as audit
     from selfsup.evaluation.embed import embed as embed
     from selfsup.evaluation.evaluate import evaluate as evaluate
     from selfsup.evaluation.predict import predict as predict
@@ -26,6 +27,7 @@ PLACES = {
     "pretrain": "selfsup.training.pretrain",
     "evaluate": "selfsup.evaluation.evaluate",
     "advise": "selfsup.advice.advise",
+    "audit": "selfsup.evaluation.audit",
     "embed": "selfsup.evaluation.embed",
     "predict": "selfsup.evaluation.predict",
     "export": "selfsup.export.timm",

@@ -10,7 +10,7 @@ from selfsup.errors import InputError, TrainingFailed
 from selfsup.methods import METHODS
 from selfsup.terminal import say, table
 
-COMMANDS = ("methods", "pretrain", "evaluate", "advise", "embed", "predict", "export", "report", "demo")
+COMMANDS = ("methods", "pretrain", "evaluate", "advise", "embed", "predict", "export", "report", "audit", "demo")
 FUNCTIONS = {"report": "write_report"}
 """Where a command is not called as its function."""
 HELP = ("--help", "-h")

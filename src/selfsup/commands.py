@@ -142,7 +142,7 @@ def _refuse_missing(given: dict[str, Any]) -> None:
     """Refuse folders and files that are not there, and encoders that nobody knows, before torch is imported."""
     for name in SOURCES:
         value = given.get(name)
-        if not isinstance(value, str | Path) or str(value).split(":")[0] == "scenes":
+        if not isinstance(value, str | Path) or values.is_drawn(str(value)):
             continue
         path = Path(value).expanduser()
         if not os.path.lexists(path):

@@ -21,7 +21,7 @@ def show_forecast(method: str, given: Mapping[str, Any]) -> None:
     from selfsup.training.prepare import forecast, prepare
     from selfsup.training.pretrain import default_folder
 
-    asked = {name: value for name, value in given.items() if name not in ("data", "out", "checkpoint_every")}
+    asked = {name: value for name, value in given.items() if name not in ("data", "out", "checkpoint_every", "track")}
     out = given.get("out")
     folder = Path(out) if out is not None else default_folder(method, given["data"])
     found = forecast(prepare(method, given["data"], folder=folder, **asked))
@@ -83,6 +83,31 @@ def _show_predictions(found: Any) -> None:
     say(f"{found.images:,} images in {found.file}")
 
 
+def _show_audit(result: dict[str, Any]) -> None:
+    measure, chance = result["measure"], result["chance"] or 0.0
+    say(f"{result['method']}: {measure} {_mean(result['real'])} on real images, chance {chance:.3g}.")
+    rows = [
+        (check["images"], _mean(check), f"LEAK: uses {check['would_use']}" if check["leak"] else "at chance")
+        for check in result["checks"]
+    ]
+    for line in table(("images without content", measure, "verdict"), rows):
+        say(line)
+    for line in table(
+        ("real images, changed", f"change of {measure}"), [(c["change"], _mean(c)) for c in result["changes"]]
+    ):
+        say(line)
+    touching = result["texture_if_tiles_touched"]
+    if touching is not None:
+        verdict = "it would read edges, and the gaps keep it from that" if touching["leak"] else "at chance"
+        say(f"Texture if its tiles touched: {_mean(touching)}: {verdict}.")
+    found = result["leaks"]
+    say(f"Shortcuts found: {', '.join(found)}." if found else "No shortcut found among those looked for.")
+
+
+def _mean(found: dict[str, Any]) -> str:
+    return f"{found['mean']:.3f} ({found['low']:.3f} to {found['high']:.3f})"
+
+
 def _show_text(result: Any) -> None:
     for line in str(result).splitlines():
         say(line)
@@ -94,4 +119,5 @@ SHOW: dict[str, Callable[[Any], None]] = {
     "advise": _show_verdict,
     "demo": _show_verdict,
     "predict": _show_predictions,
+    "audit": _show_audit,
 }

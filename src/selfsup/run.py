@@ -19,7 +19,8 @@ class Run:
 
     Files: `config.yaml` (settings, taken again by `--config`), `encoder.safetensors` and `encoder.json`,
     `untrained.safetensors` (the same network before training), `checkpoint/`, `metrics.jsonl`,
-    `summary.json`, `figures/*.png`, `evaluation/*.json`, `skipped.csv`, `report.html`.
+    `summary.json`, `figures/*.png`, `evaluation/*.json`, `skipped.csv`, `report.html`; of trackers,
+    `tracking.json` and what they keep: `tensorboard/`, `wandb/`, `mlflow.db`.
     """
 
     folder: Path

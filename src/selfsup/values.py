@@ -10,6 +10,8 @@ YES = ("yes", "true", "on", "1")
 NO = ("no", "false", "off", "0")
 NOTHING = ("none", "null", "all")
 """Words for None; `all` reads better where None means "no limit"."""
+DRAWN = ("scenes", "plain-scenes")
+"""Sources of images that are drawn, not found on disk: with a room around the things, and without."""
 WORDS = {int: "a whole number", float: "a number", bool: "yes or no", str: "a text", Path: "a path", None: "none"}
 
 
@@ -48,6 +50,11 @@ def write(value: Any) -> str:
     if isinstance(value, Iterable) and not isinstance(value, str):
         return ",".join("all" if item is None else write(item) for item in value)
     return str(value)
+
+
+def is_drawn(source: object) -> bool:
+    """Whether a source of images is drawn scenes: `scenes`, `plain-scenes`, with or without `:COUNT:SEED`."""
+    return isinstance(source, str) and source.partition(":")[0] in DRAWN
 
 
 def words(kind: Any) -> str:

@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selfsup.advice.plan import Measured, Plan, fix_steps
+from selfsup.advice.references import Reference
 from selfsup.advice.supervision import Supervised
-from selfsup.advice.trial import Answers, Bench, Exam, Features
+from selfsup.advice.trial import Answers, Bench, Exam, Features, OnLabels
 from selfsup.evaluation.budgets import label_draws
 from selfsup.run import write_json
 
@@ -73,7 +74,7 @@ class FakeBench(Bench):
 
     Args:
         labels: what the features are made from; labels of the exam may be others.
-        quality: of each method, of `untrained` and of `pixels`; above 1 is easy.
+        quality: of each method, of `untrained`, of `pixels` and of references by name; above 1 is easy.
         scratch: accuracy of training on the labels alone, by number of labels.
         failing: (method, seed) that raise.
     """
@@ -113,6 +114,9 @@ class FakeBench(Bench):
     def untrained(self, seed: int) -> Features:
         return self._features("untrained", seed)
 
+    def reference(self, reference: Reference) -> Features:
+        return self._features(reference.name, 0)
+
     def pixels(self) -> Features:
         return {"pixels": self._features("pixels", 0)["stage2"]}
 
@@ -125,14 +129,15 @@ class FakeBench(Bench):
 
     def supervised(
         self, start: Path | None, seed: int, positions: NDArray[np.int64], steps: int, lr: float | None
-    ) -> tuple[NDArray[np.int64], float]:
+    ) -> OnLabels:
         name = None if start is None else start.name
         self.on_labels.append((name, seed, len(positions), steps, lr))
         rng = np.random.default_rng([5, seed, len(positions), len(name or "")])
         accuracy = self.accuracy.get(len(positions), 0.3) + (0.05 if start is not None else 0.0)
         truth = self.labels[self.test]
         right = rng.random(len(truth)) < accuracy
-        return np.where(right, truth, (truth + 1) % (truth.max() + 1)), 0.03 if lr is None else lr
+        predicted = np.where(right, truth, (truth + 1) % (truth.max() + 1))
+        return OnLabels(predicted, 0.03 if lr is None else lr, {"seconds": 4.5, "steps": steps, "trunk_gflops": 77.0})
 
     def _features(self, name: str, seed: int) -> Features:
         number = sum(name.encode())

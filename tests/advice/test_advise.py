@@ -1,6 +1,7 @@
 """The whole way, with real training: small and short, so numbers mean nothing, but files and rules are real."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from selfsup.advice import material
 from selfsup.advice.advise import advise
 from selfsup.errors import InputError
+from selfsup.evaluation.evaluate import evaluate
 from selfsup.evaluation.predict import predict
 
 
@@ -24,6 +26,10 @@ def discs_and_squares(count: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 IMAGES = discs_and_squares(64)
+
+
+def batch_of_rotation(out: Path) -> int:
+    return json.loads((out / "plan.json").read_text())["batch_size"]["rotation"]
 
 
 def short(out: Path, cache: Path, **words):
@@ -53,6 +59,58 @@ def test_an_advice_leaves_what_it_promises(first: tuple[Path, Path]):
     assert (out / "report.html").stat().st_size > 1000
     assert (out / "sheets" / "rotation-neighbours.png").is_file()
     assert (out / "trials" / "rotation-seed1" / "encoder.safetensors").is_file()
+    costs = {row["arm"]: row for row in results["cost"]}
+    assert list(costs) == ["rotation", "scratch"]
+    # a quarter of the views of rotation's four turns, for the same number of steps and images
+    images = {"rotation": batch_of_rotation(out), "scratch": min(128, results["curves"][-1]["labels"])}
+    per_image = {arm: row["trunk_gflops"] / row["steps"] / images[arm] for arm, row in costs.items()}
+    assert per_image["scratch"] == pytest.approx(per_image["rotation"] / 4, rel=1e-3)
+    assert costs["scratch"]["seconds"] > 0
+
+
+def test_a_reference_joins_a_finished_advice(first: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Nothing is trained, no other number moves, and its name, whatever it is, is no markup in the report."""
+    out, cache = shutil.copytree(first[0], tmp_path / "out"), first[1]
+    weights = tmp_path / '<b onload=x> & "w.safetensors'
+    shutil.copyfile(out / "trials" / "rotation-seed1" / "encoder.safetensors", weights)
+    before = json.loads((out / "verdict.json").read_text())
+    monkeypatch.setattr("selfsup.advice.bench.pretrain", None)
+    monkeypatch.setattr("selfsup.advice.bench.train_supervised", None)
+
+    short(out, cache, reference=(str(weights),))
+
+    verdict = json.loads((out / "verdict.json").read_text())
+    row = verdict["table"].pop()
+    assert verdict["table"] == before["table"]
+    assert (row["arm"], row["kind"], row["architecture"], row["same_architecture"]) == (
+        weights.name, "reference", "small", True,
+    )  # fmt: skip
+    assert "with the same architecture" in verdict["sentences"][-1]
+    page = (out / "report.html").read_text()
+    assert "&lt;b onload=x&gt; &amp;" in page
+    assert "<b onload" not in page
+    plan = json.loads((out / "plan.json").read_text())
+    assert "--reference" in plan["command"]
+
+    short(out, cache)  # keeps it
+    assert json.loads((out / "verdict.json").read_text())["table"][-1] == row
+    weights.write_bytes((out / "trials" / "rotation-seed0" / "encoder.safetensors").read_bytes())
+    with pytest.raises(InputError, match="are not those that the plan was made for"):
+        short(out, cache)
+
+
+def test_memory_is_kept_where_nothing_is_left_to_train(first: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch):
+    """Not only `pretrain` asks for it: an advice that is read from disk and an evaluation do too."""
+    out, cache = first
+    asked = []
+    for module in ("advice.advise", "evaluation.evaluate"):
+        monkeypatch.setattr(f"selfsup.{module}.keep_pages", lambda module=module: asked.append(module))
+
+    short(out, cache)
+    evaluate(out / "trials" / "rotation-seed0", IMAGES, label_budgets=(5,), draws=1, cache=cache, device="cpu",
+             out=out / "evaluated.json")  # fmt: skip
+
+    assert asked == ["advice.advise", "evaluation.evaluate"]
 
 
 def test_the_plan_holds_what_was_measured(first: tuple[Path, Path]):
@@ -139,11 +197,20 @@ def test_without_labels_tasks_and_neighbours_are_shown(first: tuple[Path, Path],
         ({"budget": "soon"}, "A time is a number"),
         ({"methods": ("rotatoin",)}, "did you mean rotation"),
         ({"label_budgets": (0,)}, "A label budget is a number"),
+        ({"reference": ("resnet18.pth",)}, "ends in .safetensors"),
+        ({"reference": (__file__,)}, "ends in .safetensors"),
     ],
 )
 def test_a_slip_is_a_sentence_before_anything_is_opened(tmp_path: Path, words: dict, sentence: str):
     with pytest.raises(InputError, match=sentence):
         advise(tmp_path / "missing", out=tmp_path / "out", **words)
+
+
+def test_a_reference_without_labels_is_a_sentence(tmp_path: Path):
+    (tmp_path / "w.safetensors").write_bytes(b"")
+
+    with pytest.raises(InputError, match="measured with labels, and none were given"):
+        advise(tmp_path / "missing", out=tmp_path / "out", reference=(str(tmp_path / "w.safetensors"),))
 
 
 def test_no_images_and_no_plan_is_a_sentence(tmp_path: Path):

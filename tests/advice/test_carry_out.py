@@ -6,11 +6,13 @@ import pytest
 from advice_fakes import FakeBench, exam, fast_probe, measured, plan
 
 from selfsup.advice import controls, trial
-from selfsup.advice.carry_out import Found, Screened, carry_out, choose_finalists, run_folder
-from selfsup.advice.conclusion import conclude, without_labels
+from selfsup.advice.carry_out import carry_out, choose_finalists, run_folder
+from selfsup.advice.conclusion import conclude
+from selfsup.advice.found import Found, Screened
 from selfsup.advice.plan import Plan
 from selfsup.advice.supervision import plan_supervised
 from selfsup.advice.trial import Exam, read_answers
+from selfsup.advice.unlabelled import without_labels
 from selfsup.advice.verdict import Verdict
 from selfsup.progress import silent
 
@@ -397,6 +399,20 @@ def test_curves_hold_every_arm_at_every_budget(tmp_path: Path):
     assert all(0 <= row["low"] <= row["mean"] <= row["high"] <= 1 for row in rows)
     stages = json.loads((tmp_path / "results.json").read_text())["stages"]
     assert len(stages) == 2 * (4 * 2 + 1)
+
+
+def test_the_cost_of_scratch_stands_beside_that_of_the_methods(tmp_path: Path):
+    """One training on all labels; after a resume it is still known, and without scratch there is no row."""
+    asked = exam()
+    for _ in range(2):
+        do(bench_for(asked), asked, tmp_path / "with", with_scratch(asked))
+        costs = json.loads((tmp_path / "with" / "results.json").read_text())["cost"]
+        assert [(row["arm"], row["kind"]) for row in costs] == [
+            ("rotation", "method"), ("dae", "method"), ("simclr", "method"), ("scratch", "control"),
+        ]  # fmt: skip
+        assert (costs[-1]["seconds"], costs[-1]["trunk_gflops"], costs[-1]["memory_mb"]) == (4.5, 77.0, None)
+    do(bench_for(asked), asked, tmp_path / "without", plan())
+    assert len(json.loads((tmp_path / "without" / "results.json").read_text())["cost"]) == 3
 
 
 def test_measured_times_do_not_enter_the_fingerprint():

@@ -55,7 +55,9 @@ def test_what_cannot_work_is_left_out_with_a_reason():
         fits("colorization", FolderFacts(1000, 64, gray=True))
         == "the images are gray, and there is no colour to predict"
     )
-    assert "at least 48 pixels, and the images have 32" in str(fits("jigsaw", FolderFacts(1000, 32, gray=False)))
+    assert "at least 48 pixels, and the images have 32" in str(
+        facts.needs_pixels(48)(FolderFacts(1000, 32, gray=False))
+    )
     assert "at least 32 images, and there are 20" in str(fits("simclr", FolderFacts(20, 64, gray=False)))
     assert fits("a method without rules", FolderFacts(20, 8, gray=True)) is None
 

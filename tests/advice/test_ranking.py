@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from selfsup.advice import ranking
-from selfsup.advice.ranking import Arm, Interval, Resampled, resample, resample_budgets
+from selfsup.advice.arms import Arm, Kind
+from selfsup.advice.resampling import Interval, Resampled, resample, resample_budgets
 from selfsup.errors import InputError
 
 GAPS = (0.08, 0.08, 0.0, 0.0)
@@ -36,7 +37,7 @@ def true_accuracy(gap: float) -> float:
     return float(np.clip(0.6 + gap + np.random.default_rng(1).normal(0, sd, 400_000), 0, 1).mean())
 
 
-def constant(name: str, right: np.ndarray, kind: ranking.Kind = "method") -> Arm:
+def constant(name: str, right: np.ndarray, kind: Kind = "method") -> Arm:
     return Arm(name, kind, np.broadcast_to(right, (3, 1, len(right))))
 
 

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from selfsup.advice.ranking import Arm, resample_budgets
+from selfsup.advice.arms import Arm
+from selfsup.advice.resampling import resample_budgets
 from selfsup.advice.saving import Saving, label_saving, label_savings
 
 CURVE = [(10, 0.2), (100, 0.4), (1000, 0.6)]

@@ -52,6 +52,21 @@ def test_layouts_and_types(tmp_path, change):
     assert (opened(change(stack()), tmp_path)[1] == stack()).all()
 
 
+@pytest.mark.parametrize("layout", ["first", "last"])
+def test_what_is_transparent_in_an_array_becomes_white(tmp_path, layout):
+    """As in files: RGBA is put on white, by its share."""
+    array = stack()
+    alpha = np.zeros((20, 1, 32, 32), np.uint8)
+    alpha[:, :, :, 8:24], alpha[:, :, :, 24:] = 51, 255
+    see_through = np.concatenate([array, alpha], 1)
+
+    pixels = opened(see_through if layout == "first" else see_through.transpose(0, 2, 3, 1), tmp_path)[1].astype(int)
+
+    assert (pixels[..., :8] == 255).all()
+    assert np.abs(pixels[..., 8:24] - (0.2 * array[..., 8:24] + 0.8 * 255)).max() <= 0.5
+    assert (pixels[..., 24:] == array[..., 24:]).all()
+
+
 def test_gray_arrays_get_three_channels(tmp_path):
     """[N, H, W] and [N, 1, H, W]."""
     gray = stack()[:, 0]

@@ -117,6 +117,36 @@ def test_sixteen_bit_images_share_one_range(tmp_path, cache):
     assert again.notes == store.notes
 
 
+def test_a_new_deep_image_changes_the_range_of_all(tmp_path, cache):
+    """Rows that an older range made are not taken over."""
+    source = folder_of(tmp_path / "images", 16)
+    for number, top in enumerate((1000, 4000, 16000)):
+        values = np.linspace(0, top, 48 * 64).reshape(48, 64).astype(np.uint16)
+        Image.fromarray(values).save(source / f"deep{number}.png")
+        store = open_images(source, 28, cache=cache)
+
+    fresh = open_images(source, 28, cache=tmp_path / "fresh")
+
+    assert (pixels_of(store) == pixels_of(fresh)).all()
+    assert store.notes == fresh.notes
+
+
+def test_holes_in_float_images_do_not_decide_the_range(tmp_path, cache):
+    """What is not a number is left out where the range of a folder is measured."""
+    source = folder_of(tmp_path / "images", 16)
+    values = np.linspace(0, 8, 48 * 64, dtype=np.float32).reshape(48, 64)
+    values[:4], values[4] = np.nan, np.inf
+    Image.fromarray(values).save(source / "float.tif")
+
+    store = open_images(source, 28, cache=cache)
+
+    pixels = store.rows([store.names.index("float.tif")])[0]
+    assert "nan" not in store.notes[0]
+    assert "inf" not in store.notes[0]
+    assert pixels[:, 5].max() < 60
+    assert pixels[:, -1].min() > 240
+
+
 def test_what_was_converted_is_said(tmp_path, cache):
     """Transparency, CMYK, frames and enlarged images are counted."""
     source = folder_of(tmp_path / "images", 16)
@@ -194,6 +224,25 @@ def test_a_file_that_was_written_anew_is_decoded_anew(tmp_path, cache):
     picture(77).save(source / "007.png")
 
     assert np.abs(open_images(source, 28, cache=cache).rows([7])[0].astype(int) - centre(picture(77), 32)).mean() < 1
+
+
+@pytest.mark.parametrize("kept", ["size", "time"])
+def test_either_another_size_or_another_time_is_another_file(tmp_path, cache, kept):
+    """A file written anew at the same length, or with its old time put back, is still decoded anew."""
+    source = folder_of(tmp_path / "images", 16)
+    file = source / "007.bmp"
+    picture(7).save(file)
+    open_images(source, 28, cache=cache)
+    before = file.stat()
+    picture(77, *((64, 48) if kept == "size" else (60, 48))).save(file)
+    after = before.st_mtime_ns + (1 if kept == "size" else 0)
+    os.utime(file, ns=(after, after))
+    assert (file.stat().st_size == before.st_size) == (kept == "size")
+
+    store = open_images(source, 28, cache=cache)
+
+    row = store.rows([store.names.index("007.bmp")])[0].astype(int)
+    assert np.abs(row - np.asarray(open_images(source, 28, cache=tmp_path / "fresh").rows([7])[0])).max() == 0
 
 
 def test_the_hash_follows_content_not_name_or_size(tmp_path, cache):

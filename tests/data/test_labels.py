@@ -10,6 +10,7 @@ from PIL import Image
 
 from selfsup.data import labels
 from selfsup.data.labels import LabelledImages, open_labelled
+from selfsup.data.tables import read_table
 from selfsup.errors import InputError
 
 
@@ -178,6 +179,7 @@ def test_tables_of_other_shapes(tmp_path):
         ("a.png\nb.png", "one column"),
         ("gone1.png,a\ngone2.png,b", "None of the 2 files"),
         ("img/0.png,a\nimg/0.png,b", "two labels, a and b"),
+        ("img/0,a\nimg/0.png,b", "two labels, a and b"),
     ],
 )
 def test_tables_that_cannot_work(tmp_path, text, words):
@@ -187,6 +189,21 @@ def test_tables_that_cannot_work(tmp_path, text, words):
 
     with pytest.raises(InputError, match=words):
         opened(root / "x.csv")
+
+
+def test_a_line_that_comes_twice_counts_once(tmp_path):
+    """Also under another spelling of the path; one-letter labels are no exception."""
+    root = tree(tmp_path / "x", *(f"img/{n}.png" for n in range(6)))
+    lines = [f"img/{n}.png,{'ab'[n % 2]},p{n}" for n in range(6)]
+    (root / "x.csv").write_text("\n".join([*lines, *lines[:3], "img/1,b,p9", "gone.png,a", "gone.png,a"]))
+
+    rows, _ = read_table(root / "x.csv")
+    data = opened(root / "x.csv")
+
+    assert [row.path for row in rows] == [*(f"img/{n}.png" for n in range(6)), "gone.png"]
+    assert rows[1].group == "p1"
+    assert len(data.images) == len(data.labels) == 6
+    assert any("1 of 7 files named in x.csv do not exist" in note for note in data.notes)
 
 
 def test_a_table_and_its_folder_have_stores_of_their_own(tmp_path):

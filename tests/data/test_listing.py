@@ -57,6 +57,33 @@ def test_links_are_followed_once(tmp_path):
     assert {item.name for item in listing.skipped} == {"4.jpg", "self"}
 
 
+def test_long_chains_of_links(tmp_path):
+    """One that the system follows leads to its file, once; one that is too long for it, or ends nowhere, is said."""
+    (tmp_path / "root").mkdir()
+    (tmp_path / "image.jpg").touch()
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "2.jpg").touch()
+    for kind, target, length in (
+        ("short", tmp_path / "image.jpg", 10),
+        ("long", tmp_path / "image.jpg", 60),
+        ("to", tmp_path / "folder", 10),
+        ("folder", tmp_path / "folder", 60),
+        ("dead", tmp_path / "gone", 10),
+    ):
+        for step in range(length):
+            link = (tmp_path / "root" if step == length - 1 else tmp_path) / f"{kind}{step}.jpg"
+            link.symlink_to(target)
+            target = link
+
+    listing = list_folder(tmp_path / "root")
+
+    assert [entry.path for entry in listing.entries] == ["short9.jpg", "to9.jpg/2.jpg"]
+    assert [item.name for item in listing.skipped] == ["dead9.jpg", "folder59.jpg", "long59.jpg"]
+    assert {item.name: item.reason for item in listing.skipped}["dead9.jpg"].startswith(
+        "a link to a file that does not"
+    )
+
+
 def test_names_that_are_no_unicode(tmp_path):
     """Such a file is listed and can be shown."""
     with open(os.fsencode(tmp_path) + b"/caf\xe9.jpg", "wb"):

@@ -14,8 +14,14 @@ import pytest
 
 pytest.importorskip("panda3d.core", reason="scenes are drawn by panda3d, which is not installed")
 
+import selfsup
+from selfsup import cli
+from selfsup.advice.material import shown
+from selfsup.data.images import open_images
+from selfsup.data.labels import open_labelled
 from selfsup.data.scenes import CLASSES, Scene, describe, render, rendered, renderer, shapes, store
 from selfsup.data.scenes.geometry import ground_color
+from selfsup.data.sizes import natural_size
 from selfsup.errors import InputError
 
 SOURCE = Path(__file__).parents[2] / "src"
@@ -300,6 +306,57 @@ def test_changed_drawing_code_draws_anew(tmp_path, monkeypatch):
     rendered(2, 32, 0, tmp_path, workers=0)
 
     assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_another_renderer_draws_anew(tmp_path, monkeypatch):
+    """Pictures of one version of panda3d are not read as those of another."""
+    before = store._drawing_code()
+    assert before == store._drawing_code()
+
+    monkeypatch.setattr(store, "version", lambda package: {"panda3d": "99.0"}[package])
+
+    assert store._drawing_code() != before
+
+
+@pytest.mark.parametrize("file", ["shapes", "textures", "description", "geometry", "renderer"])
+def test_each_file_that_draws_is_part_of_the_name(file, monkeypatch):
+    """A change in any of them makes other pictures."""
+    before, read = store._drawing_code(), Path.read_bytes
+
+    monkeypatch.setattr(Path, "read_bytes", lambda path: read(path) + b"#" * (path.stem == file))
+
+    assert store._drawing_code() != before
+
+
+def test_sources_by_name(tmp_path):
+    """`scenes` draws rooms and `plain-scenes` the same things without; both have labels, and a size of their own."""
+    one, other = (open_labelled(f"{name}:12:3", 28, cache=tmp_path) for name in ("scenes", "plain-scenes"))
+
+    assert (other.images.rows(range(12)) == rendered(12, 32, 3, tmp_path, room=False)[0]).all()
+    assert (one.images.rows(range(12)) == rendered(12, 32, 3, tmp_path)[0]).all()
+    assert [one.classes[k] for k in one.labels] == [other.classes[k] for k in other.labels]
+    assert other.images.source == "plain-scenes:12:3"
+    assert natural_size("plain-scenes:12") == natural_size("scenes") == 64
+    assert open_images("plain-scenes:16:3", 28, cache=tmp_path).source == "plain-scenes:16:3"
+    with pytest.raises(InputError, match="given as plain-scenes, plain-scenes:COUNT or plain-scenes:COUNT:SEED"):
+        open_images("plain-scenes:many", 28, cache=tmp_path)
+
+
+@pytest.mark.parametrize("name", ["scenes", "plain-scenes:16", "plain-scenes:16:3"])
+def test_the_command_line_looks_for_no_folder_of_that_name(tmp_path, monkeypatch, name):
+    """As images, as labels, and as what a plan or a run folder is named after."""
+    asked: list[object] = []
+    for command in ("pretrain", "evaluate", "advise"):
+        monkeypatch.setitem(vars(selfsup), command, lambda *given, **named: asked.append((given, named)))
+    monkeypatch.setattr("selfsup.results.show", lambda *_: None)
+    monkeypatch.chdir(tmp_path)
+
+    assert cli.run(["pretrain", "rotation", name]) == 0
+    assert cli.run(["evaluate", str(tmp_path), "--labels", name]) == 0
+    assert cli.run(["advise", name]) == 0
+
+    assert len(asked) == 3
+    assert shown(name) == name
 
 
 @pytest.mark.parametrize("name", ["pixels.npy", "labels.npy"])

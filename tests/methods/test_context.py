@@ -38,11 +38,11 @@ def corners(cut: Pairs) -> tuple[torch.Tensor, torch.Tensor]:
     return tuple(corner.gather(1, n[:, :, None].expand(-1, -1, 2)) for n in (cut.first, cut.second))  # type: ignore[return-value]
 
 
-@pytest.mark.parametrize(("size", "layout", "patch", "gap", "jitter"), SIZES)
-def test_geometry_follows_the_size(size: int, layout: str, patch: int, gap: int, jitter: int) -> None:
+@pytest.mark.parametrize(("size", "form", "patch", "gap", "jitter"), SIZES)
+def test_geometry_follows_the_size(size: int, form: str, patch: int, gap: int, jitter: int) -> None:
     """A grid of nine where there is room, two patches at 32 pixels; the gap is above twice the jitter."""
     method = context(size)
-    assert (method.layout, method.patch, method.gap, method.jitter) == (layout, patch, gap, jitter)
+    assert (method.form, method.patch, method.gap, method.jitter) == (form, patch, gap, jitter)
 
 
 @pytest.mark.parametrize("size", [32, 64, 96])
@@ -59,10 +59,10 @@ def test_second_patch_lies_where_the_label_says(size: int) -> None:
     assert distance.min() >= method.patch + method.gap - 2 * method.jitter > method.patch
 
 
-@pytest.mark.parametrize("layout", ["grid", "pairs"])
-def test_without_jitter_the_offset_is_exact(layout: str) -> None:
+@pytest.mark.parametrize("form", ["grid", "pairs"])
+def test_without_jitter_the_offset_is_exact(form: str) -> None:
     """Jitter 0: the corners are exactly pitch times direction apart, for every label, on real pixels."""
-    method = context(64, layout=layout, jitter=0, flip=False, grayscale=0.0)
+    method = context(64, form=form, jitter=0, flip=False, grayscale=0.0)
     cut = method.cut(places(64, 100))
     first, second = corners(cut)
     assert torch.equal(second - first, torch.tensor(DIRECTIONS)[cut.label] * float(method.patch + method.gap))
@@ -172,7 +172,7 @@ def test_picture_puts_the_second_patch_where_it_was_thought_to_be(monkeypatch: p
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"layout": "grid"}, "3 patches of 8 pixels, gaps of 2 and jitter 1 take 30|may touch"),
+        ({"form": "grid"}, "3 patches of 8 pixels, gaps of 2 and jitter 1 take 30|may touch"),
         ({"patch": 14}, "2 patches of 14 pixels"),
         ({"gap": 2, "jitter": 1}, "the gap must be above twice the jitter"),
         ({"pairs": 0}, "pairs must be at least 1"),

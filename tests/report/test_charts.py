@@ -67,8 +67,10 @@ def test_every_arm_is_named_at_its_curve(width: int):
 
 
 def test_arms_differ_without_colour():
-    """Marker and line tell any two of eight methods, five controls and a fine-tuned network apart."""
-    arms = arms_of(8, 5)
+    """Marker and line tell any two of eight methods, five controls, three references and a fine-tuned network apart."""
+    registered = Arms()
+    references = [registered.get(f"{n}.safetensors", "reference") for n in range(3)]
+    arms = [*arms_of(8, 5), *references]
     looks = [(arm.shape, arm.hollow, arm.dash, arm.kind == "finetuned") for arm in arms]
     assert len(set(looks)) == len(arms)
     drawn = [svg.marker(arm, 0, 0).replace(arm.colour, "black") for arm in arms]

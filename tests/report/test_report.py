@@ -97,6 +97,63 @@ def test_names_from_disk_are_escaped_everywhere(small: Path):
     assert any("alert(" in e.attributes["alt"] for e in page.all("img"))
 
 
+def with_reference(folder: Path, name: str, **about: object) -> Page:
+    """Add public weights that are better than everything, and write the report."""
+    row = {"arm": name, "kind": "reference", "mean": 0.93, "low": 0.92, "high": 0.94}
+    results = json.loads((folder / "results.json").read_text())
+    results["curves"] += [{**row, "per_class": n, "labels": labels} for n, labels in fixtures.BUDGETS]
+    results["stages"] += [{**row, "per_class": None, "stage": stage} for stage in ("layer1", "layer4")]
+    results["neighbours"].append({**row, "per_class": None, "probe": "knn10"})
+    write_json(folder / "results.json", results)
+    verdict = json.loads((folder / "verdict.json").read_text())
+    rewrite(folder / "verdict.json", table=[*verdict["table"], {**row, "stage": "layer4", **about}])
+    return Page(write_report(folder))
+
+
+def test_references_are_marked_and_stand_outside_the_ranking(small: Path):
+    """However good: last in the table, never the highest, no control to clear, its stages apart."""
+    page = with_reference(small, "resnet50.safetensors", architecture="resnet50", same_architecture=False)
+    text = page.text
+    section = page.source[page.source.index('<section id="controls">') : page.source.index('<section id="cost">')]
+    rows = re.findall(r"<tr>(?:(?!</tr>).)*</tr>", section, re.S)
+    table = rows[1 : 1 + len(fixtures.REACHED) + 1]
+    assert "ref. resnet50" in table[-1]
+    assert "reference" in table[-1]
+    assert "best" in table[0]
+    assert "The dashed line is the strongest control, from scratch" in text
+    assert "resnet50.safetensors: resnet50, not the architecture of the tasks' encoder" in text
+    assert "named ref., are references: public weights from a file" in text
+    assert "best first, references last" in text
+    assert "may have seen the test images" in text
+    assert "At the largest budget SimCLR fine-tuned is highest" in page.source
+    curves = page.source[page.source.index('<section id="curves">') : page.source.index('<section id="stages">')]
+    found = re.findall(r"<tr>(?:(?!</tr>).)*</tr>", curves, re.S)
+    reference, simclr = (next(row for row in found if name in row) for name in ("ref. resnet50", "SimCLR<"))
+    assert (reference.count("highest") > 0, simclr.count("highest") > 0) == (False, True)
+    stages = page.source[page.source.index('<section id="stages">') : page.source.index('<section id="controls">')]
+    assert stages.index("References, outside the ranking") < stages.index("layer\N{NO-BREAK SPACE}1")
+
+
+def test_a_reference_of_the_same_architecture_is_compared(small: Path):
+    gain = {"arm": "simclr", "mean": 0.045, "low": 0.021, "high": 0.069}
+    page = with_reference(small, ODD, architecture="small", same_architecture=True, vs_best=gain)
+    assert (
+        f"{ODD}: small, the architecture of the tasks' encoder; +4.5 points (+2.1 to +6.9) against SimCLR" in page.text
+    )
+    assert page.all("script") == []
+    assert page.unmatched == []
+
+
+def test_the_cost_of_scratch_is_explained(small: Path):
+    assert "Beside them training from scratch" not in Page(write_report(small)).text
+    results = json.loads((small / "results.json").read_text())
+    row = {"arm": "scratch", "kind": "control", "seconds": 62.0, "trunk_gflops": 4100.0, "steps": 1400.0}
+    rewrite(small / "results.json", cost=[*results["cost"], row])
+    text = Page(write_report(small)).text
+    assert "Beside them training from scratch" in text
+    assert "from scratch 1 min 2 s 4.1 TFLOP – 1,400 –" in text
+
+
 def test_names_that_hide_or_are_no_text_are_shown_as_codes(tmp_path: Path):
     """Line breaks, direction overrides and bytes that are not UTF-8 are visible, and cost no report."""
     run = fixtures.write_run(tmp_path / "run")

@@ -1,18 +1,22 @@
 """From images to a run folder: what is written, refused, resumed and said."""
 
+import inspect
 import json
 import math
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from selfsup.data.images import open_images
 from selfsup.errors import InputError, Interrupted, TrainingFailed
 from selfsup.networks.encoders import load_encoder
 from selfsup.progress import Silent
 from selfsup.run import Run
+from selfsup.training import outcome
 from selfsup.training import pretrain as module
 from selfsup.training.prepare import forecast, hold_out, prepare
 from selfsup.training.pretrain import pretrain
@@ -55,6 +59,18 @@ def test_summary_says_what_it_cost_and_learned(finished: Run) -> None:
     # four copies of 8 images, forward and backward through the encoder
     assert summary["trunk_gflops"] <= summary["gflops"] < 1.2 * summary["trunk_gflops"]
     assert summary["health"]
+
+
+def test_files_that_were_skipped_are_listed_in_the_run(tmp_path: Path) -> None:
+    """With their names and reasons, in skipped.csv."""
+    (tmp_path / "images").mkdir()
+    for number, image in enumerate(np.random.default_rng(0).integers(0, 256, (20, 32, 32, 3), dtype=np.uint8)):
+        Image.fromarray(image).save(tmp_path / "images" / f"{number}.png")
+    (tmp_path / "images" / "empty, or not.jpg").touch()
+
+    run = pretrain("rotation", tmp_path / "images", out=tmp_path / "run", cache=tmp_path / "cache", steps=1, **QUICK)
+
+    assert run.skipped() == [("empty, or not.jpg", "the file is empty")]
 
 
 def test_finished_run_is_not_trained_again(finished: Run, pictures: np.ndarray) -> None:
@@ -112,13 +128,46 @@ def test_interrupted_run_resumes_to_the_same_bytes(finished: Run, pictures: np.n
 
                 signal.raise_signal(signal.SIGINT)
 
+    class Counts(Silent):
+        steps: ClassVar[list[int]] = []
+
+        def step(self, what: str, done: int, total: int, row: object) -> None:
+            self.steps.append(done)
+
     with pytest.raises(Interrupted, match="step 5 of 12; the same command resumes"):
         pretrain("rotation", pictures, out=tmp_path / "cut", steps=12, progress=StopsAtFive(), **QUICK)
-    resumed = pretrain("rotation", pictures, out=tmp_path / "cut", steps=12, **QUICK)
+    with (tmp_path / "cut" / "metrics.jsonl").open("a") as rows:  # as a run killed after its checkpoint leaves them
+        rows.write('{"step": 6, "loss": 99.0, "metrics": {}}\n{"step": 7, "lo')
+    resumed = pretrain("rotation", pictures, out=tmp_path / "cut", steps=12, progress=Counts(), **QUICK)
+    assert Counts.steps == list(range(6, 13)), "from the newest checkpoint, not from the beginning"
     assert (resumed.folder / "encoder.safetensors").read_bytes() == (
         finished.folder / "encoder.safetensors"
     ).read_bytes()
     assert [row["step"] for row in resumed.metrics() if "kind" not in row] == list(range(1, 13))
+    assert [row["loss"] for row in resumed.metrics()] == [row["loss"] for row in finished.metrics()]
+    assert [file.stem for file in sorted((resumed.folder / "checkpoint").iterdir())] == ["000000005", "000000012"]
+
+
+def test_a_run_is_finished_once_its_encoder_is_there(
+    finished: Run, pictures: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The summary is written last: a stop before it leaves a run that the same call completes, without a step."""
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(outcome, "save_encoder", stop)
+        with pytest.raises(KeyboardInterrupt):
+            pretrain("rotation", pictures, out=tmp_path, steps=12, **QUICK)
+    assert not Run(tmp_path).is_finished
+    rows = Run(tmp_path).metrics()
+
+    again = pretrain("rotation", pictures, out=tmp_path, steps=12, **QUICK)
+
+    assert again.metrics() == rows
+    for name in ("encoder.safetensors", "untrained.safetensors"):
+        assert (again.folder / name).read_bytes() == (finished.folder / name).read_bytes()
 
 
 def test_loss_that_is_no_number_keeps_the_last_checkpoint(pictures: np.ndarray, tmp_path: Path) -> None:
@@ -173,6 +222,26 @@ def test_init_starts_from_given_weights(finished: Run, pictures: np.ndarray) -> 
     expected = load_encoder(finished.folder).state_dict()
     weights = [key for key in expected if not key.endswith("num_batches_tracked")]
     assert all(torch.equal(started[key], expected[key]) for key in weights)
+
+
+def test_prepare_takes_what_pretrain_takes() -> None:
+    """The two lists of arguments stand twice: names, types and defaults are the same."""
+    own, other = (inspect.signature(function).parameters for function in (pretrain, prepare))
+    assert set(own) - set(other) == {"out", "checkpoint_every", "track"}
+    assert set(other) - set(own) == {"folder"}
+    for name in set(own) & set(other):
+        assert (own[name].default, own[name].annotation) == (other[name].default, other[name].annotation), name
+
+
+def test_the_untrained_network_is_random_whatever_training_began_with(
+    finished: Run, pictures: np.ndarray, tmp_path: Path
+) -> None:
+    """The control of a run with `init` is that of a run without."""
+    run = pretrain("rotation", pictures, out=tmp_path, init=finished.folder / "encoder.safetensors", steps=1, **QUICK)
+
+    assert (run.folder / "untrained.safetensors").read_bytes() == (
+        finished.folder / "untrained.safetensors"
+    ).read_bytes()
 
 
 def test_settings_nobody_knows_get_a_hint(pictures: np.ndarray) -> None:

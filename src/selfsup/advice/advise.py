@@ -1,14 +1,14 @@
 """Which pretext task should I use on my images, if any? An equal-budget trial with controls, and a verdict."""
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from selfsup import methods as table
 from selfsup.advice.carry_out import carry_out
-from selfsup.advice.conclusion import conclude, without_labels
+from selfsup.advice.conclusion import conclude
 from selfsup.advice.facts import folder_facts
 from selfsup.advice.material import Material, open_material
 from selfsup.advice.plan import (
@@ -19,8 +19,11 @@ from selfsup.advice.plan import (
     read_plan,
     refuse_changes,
 )
+from selfsup.advice.references import Reference, open_references, planned_references, refuse_other_weights
+from selfsup.advice.unlabelled import without_labels
 from selfsup.advice.verdict import Verdict
 from selfsup.errors import InputError
+from selfsup.memory import keep_pages
 from selfsup.progress import Progress, silent
 from selfsup.recipe import seconds as read_seconds
 from selfsup.report.report import write_report
@@ -43,6 +46,7 @@ def advise(
     pattern: str | None = None,
     group: str | None = None,
     transductive: bool = False,
+    reference: tuple[str, ...] = (),
     plan: Path | None = None,
     device: str = "auto",
     precision: str = "auto",
@@ -56,7 +60,7 @@ def advise(
     The same call goes on where an earlier one stopped; finished trials are not repeated.
 
     Args:
-        data: folder of images, `.npy` file, array, dataset object, or `scenes`; left out, the plan's.
+        data: folder of images, `.npy` file, array, dataset object, `scenes` or `plain-scenes`; left out, the plan's.
         labels: labelled images, for judging only: class folders, a CSV of path and label, or what `pattern` reads.
         budget: time of each run, such as `10m`.
         methods: pretext tasks to try; by default all that can work on the images.
@@ -71,6 +75,8 @@ def advise(
         pattern: regular expression with one group that finds the class in a file name, for flat folders.
         group: regular expression with one group that finds what belongs together (patient, scene) in a file name.
         transductive: whether test images may be pretrained on.
+        reference: safetensors files of public weights, probed as a marked reference outside the ranking; one whose
+            architecture is not the encoder's is written `FILE.safetensors=resnet50`, with timm's name.
         plan: `plan.json` of an earlier advice, to repeat it exactly.
         device: `auto`, `cpu` or `cuda`.
         precision: `auto`, `float32` or `bfloat16`.
@@ -91,13 +97,17 @@ def advise(
         "pattern": pattern, "group": group,
     }  # fmt: skip
     _check(asked, methods, out)
+    named = open_references(reference)
     given = read_plan(plan) if plan is not None else None
     before = read_plan(out / "plan.json") if (out / "plan.json").is_file() else None
-    if given is not None and before is not None and given != before:
+    if given is not None and before is not None and _trials(given) != _trials(before):
         raise InputError(f"{str(out)!r} holds the advice of another plan; use another --out.")
     known = given or before
     if data is None and known is None:
         raise InputError("No images were given; name a folder, or a --plan that names it.")
+    if named and labels is None and (known is None or known.labels is None):
+        raise InputError("A reference is measured with labels, and none were given; add --labels or leave it out.")
+    keep_pages()
     rules: dict[str, Any] = dict(asked) if given is None else {name: getattr(given, name) for name in asked}
     material = open_material(
         known.data if data is None and known is not None else data,
@@ -113,6 +123,7 @@ def advise(
         {"encoder": encoder, "device": device, "precision": precision, "layout": layout, "threads": threads},
         progress,
     )
+    references = _references(named, known, bench)
     if known is not None:
         now = material.content() if given is not None else {**material.content(), **asked}
         refuse_changes(known, now, methods if given is None else None, out)
@@ -124,6 +135,9 @@ def advise(
         final = make_plan(asked, material.described(), kept, excluded, measured, material.exam)
         final = replace(final, command=command_of(final, out))
         bench.steps = final.steps
+    final = replace(final, references=[weights.written() for weights in references])
+    if named:
+        final = replace(final, command=command_of(final, out))
     final.write(out / "plan.json")
     return _carry_out(final, material, bench, out, progress)
 
@@ -151,9 +165,24 @@ def command_of(plan: Plan, out: Path) -> str:
         "encoder": plan.encoder, "image-size": plan.image_size, "seeds": len(plan.seeds), "finalists": plan.finalists,
         "label-budgets": ",".join("all" if b is None else str(b) for b in plan.label_budgets), "draws": plan.draws,
         "pattern": plan.pattern, "group": plan.group, "out": out,
+        "reference": ",".join(weights.given for weights in planned_references(plan.references)) or None,
     }  # fmt: skip
     flags = [part for name, value in given.items() if value is not None for part in (f"--{name}", str(value))]
     return shlex.join(["selfsup", "advise", plan.data, *flags, *(["--transductive"] if plan.transductive else [])])
+
+
+def _trials(plan: Plan) -> Plan:
+    """Give a plan without what may be added to it later."""
+    return replace(plan, references=[], command="")
+
+
+def _references(named: Sequence[Reference], known: Plan | None, bench: Any) -> list[Reference]:
+    """Load the weights that were named, before anything is trained; none named: those of the plan."""
+    planned = [] if known is None else planned_references(known.references)
+    if named or not planned:
+        return [bench.described(weights) for weights in named]
+    refuse_other_weights(planned, open_references([weights.given for weights in planned]))
+    return planned
 
 
 def _bench(material: Material, known: Plan | None, asked: Mapping[str, Any], progress: Progress) -> Any:

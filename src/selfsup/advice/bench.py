@@ -1,7 +1,8 @@
-"""Where advice meets training and evaluation: the only file here that loads torch."""
+"""Where advice meets training and evaluation. Loads torch, as only `public_weights` does beside it."""
 
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -9,10 +10,13 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch.utils.flop_counter import FlopCounterMode
 
 from selfsup.advice.plan import Measured
+from selfsup.advice.public_weights import Opened, open_weights
+from selfsup.advice.references import Reference
 from selfsup.advice.supervision import SUPERVISED_BATCH
-from selfsup.advice.trial import Bench, Exam, Features
+from selfsup.advice.trial import Bench, Exam, Features, OnLabels
 from selfsup.data.images import ImageStore
 from selfsup.evaluation.features import pixel_features, stage_features
 from selfsup.evaluation.metrics import balanced_accuracy
@@ -84,6 +88,19 @@ class Workbench(Bench):
         """Give the stages of an encoder with random weights and re-estimated statistics on all labelled images."""
         return self._stages(self._random(seed))
 
+    def reference(self, reference: Reference) -> Features:
+        """Give the stages of an encoder with public weights, its batch norms re-estimated as all others' are."""
+        return self._stages(self._clean(self._public(reference).encoder.to(self._device)))
+
+    def described(self, reference: Reference) -> Reference:
+        """Load public weights once, to see that they fit and which architecture they have.
+
+        Raises:
+            InputError: if they do not fit.
+        """
+        opened = self._public(reference)
+        return replace(reference, architecture=opened.architecture, same=opened.same)
+
     def pixels(self) -> Features:
         """Give the labelled images themselves, one stage."""
         assert self.labelled is not None
@@ -91,8 +108,8 @@ class Workbench(Bench):
 
     def supervised(
         self, start: Path | None, seed: int, positions: NDArray[np.int64], steps: int, lr: float | None
-    ) -> tuple[NDArray[np.int64], float]:
-        """Train a network on labelled images; give the class of each test image, and the learning rate."""
+    ) -> OnLabels:
+        """Train a network on labelled images; give the class of each test image, the learning rate and the cost."""
         assert self.labelled is not None
         assert self.exam is not None
         exam, encoder = self.exam, (self._random(seed) if start is None else load_encoder(start)).to(self._device)
@@ -104,8 +121,10 @@ class Workbench(Bench):
         }  # fmt: skip
         if lr is None:
             lr, _ = choose_lr(encoder, images, labels, exam.classes, steps=max(1, steps // TUNING), **words)
+        began = perf_counter()
         trained = train_supervised(encoder, images, labels, exam.classes, steps=steps, lr=lr, **words)
-        return trained.predict(self.labelled.select(exam.test)).astype(np.int64), lr
+        cost = self._cost_on_labels(encoder, steps, min(SUPERVISED_BATCH, len(images)), perf_counter() - began)
+        return OnLabels(trained.predict(self.labelled.select(exam.test)).astype(np.int64), lr, cost)
 
     def keep(self, run: Path, out: Path, stage: str, exam: Exam) -> None:
         """Copy a run's encoder, with a probe of a stage trained on the whole label pool."""
@@ -154,8 +173,25 @@ class Workbench(Bench):
             times.append(perf_counter() - began)
         return max((times[2] - times[1]) / steps, 1e-6)
 
+    def _cost_on_labels(self, encoder: Encoder, steps: int, batch_size: int, seconds: float) -> dict[str, Any]:
+        images = torch.zeros(2, 3, encoder.image_size, encoder.image_size, device=self._device)
+        with FlopCounterMode(display=False) as counted:
+            encoder.vector(images).sum().backward()
+        encoder.zero_grad(set_to_none=True)
+        return {
+            "seconds": seconds, "steps": steps, "images_per_second": steps * batch_size / seconds,
+            "trunk_gflops": counted.get_total_flops() / len(images) * batch_size * steps / 1e9,
+        }  # fmt: skip
+
+    def _public(self, reference: Reference) -> Opened:
+        settings = self.settings
+        return open_weights(Path(reference.file), reference.encoder, settings["encoder"], settings["image_size"])
+
     def _random(self, seed: int) -> Encoder:
         encoder = build_encoder(self.settings["encoder"], self.settings["image_size"], seed=seed).to(self._device)
+        return self._clean(encoder)
+
+    def _clean(self, encoder: Encoder) -> Encoder:
         return with_clean_norms(encoder, hold_out(self.images)[0])
 
     def _stages(self, encoder: Encoder) -> Features:

@@ -1,115 +1,21 @@
 """Carry out a plan: trials, finalists, fresh seeds, controls, and the numbers that the verdict rests on."""
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from selfsup import methods as table
-from selfsup.advice import controls, ranking
+from selfsup.advice import controls
 from selfsup.advice import verdict as words
+from selfsup.advice.arms import Kind
+from selfsup.advice.found import Found, Screened
 from selfsup.advice.plan import FAMILIES, Plan, fingerprint
-from selfsup.advice.ranking import Arm, Interval, Kind, Resampled
+from selfsup.advice.references import planned_references
 from selfsup.advice.supervision import read_supervised
-from selfsup.advice.trial import Answers, Bench, Exam, Failure, attempt, run_trial
+from selfsup.advice.trial import Answers, Bench, Exam, attempt, run_trial
 
 Say = Callable[[str], None]
-STAGE_RESAMPLES = 500
-"""The table of stages decides nothing."""
-
-
-@dataclass(frozen=True)
-class Screened:
-    """A method's run of the screening seed, judged inside the label pool."""
-
-    method: str
-    validation: float | None
-    stage: str
-
-
-@dataclass
-class Found:
-    """All answers that the plan brought."""
-
-    exam: Exam
-    plan: Plan
-    trials: dict[str, dict[int, Answers]] = field(default_factory=dict)
-    """Of the finalists, by fresh seed: these are reported."""
-    screened: list[Screened] = field(default_factory=list)
-    pixels: Answers | None = None
-    untrained: list[Answers] = field(default_factory=list)
-    trained: dict[tuple[str, Kind], dict[int | None, np.ndarray]] = field(default_factory=dict)
-    """Right answers [S, D, T] of whole networks trained on labels."""
-    failures: list[Failure] = field(default_factory=list)
-    left_out: list[str] = field(default_factory=list)
-
-    def arms(self, per_class: int | None) -> list[Arm]:
-        """Give the arms at a budget: methods first, then their fine-tuned networks, then controls."""
-        found = [
-            self._frozen(name, "method", list(of_seed.values()), per_class) for name, of_seed in self.trials.items()
-        ]
-        found += [
-            Arm(n, kind, right[per_class])
-            for (n, kind), right in self.trained.items()
-            if kind != "control" and per_class in right
-        ]
-        if self.untrained:
-            found.append(self._frozen("untrained", "control", self.untrained, per_class))
-        if self.pixels is not None:
-            found.append(Arm("pixels", "control", self.pixels.correct(self.exam, per_class)[None], seeded=False))
-        found += [
-            Arm(n, kind, right[per_class])
-            for (n, kind), right in self.trained.items()
-            if kind == "control" and per_class in right
-        ]
-        return found
-
-    def frozen(self) -> dict[str, tuple[Kind, list[Answers]]]:
-        """Give the arms that have stages."""
-        found: dict[str, tuple[Kind, list[Answers]]] = {n: ("method", list(a.values())) for n, a in self.trials.items()}
-        if self.untrained:
-            found["untrained"] = ("control", self.untrained)
-        if self.pixels is not None:
-            found["pixels"] = ("control", [self.pixels])
-        return found
-
-    def stage(self, name: str, per_class: int | None) -> str | None:
-        """Give the stage that most seeds and draws of an arm chose; of equals the later."""
-        if name not in self.frozen():
-            return None
-        answers = self.frozen()[name][1]
-        votes = Counter(one.chosen[key] for one in answers for key in self.exam.keys(per_class))
-        order = answers[0].stages
-        return max(votes, key=lambda stage: (votes[stage], order.index(stage)))
-
-    def resampled(self) -> dict[int | None, Resampled]:
-        """Resample the arms at every budget."""
-        arms = {budget: self.arms(budget) for budget in self.exam.sizes}
-        return ranking.resample_budgets(arms, self.exam.truth, self.exam.test_groups)
-
-    def stage_intervals(self) -> list[dict[str, Any]]:
-        """Give every stage of every frozen arm at every budget."""
-        rows: list[dict[str, Any]] = []
-        arms: dict[int | None, list[Arm]] = {}
-        for budget in self.exam.sizes:
-            for name, (kind, answers) in self.frozen().items():
-                for stage in answers[0].stages:
-                    right = np.stack([one.correct(self.exam, budget, stage) for one in answers])
-                    arms.setdefault(budget, []).append(Arm(f"{name}\n{stage}", kind, right, seeded=name != "pixels"))
-                    rows.append({"arm": name, "kind": kind, "stage": stage, "per_class": budget})
-        found = ranking.resample_budgets(arms, self.exam.truth, self.exam.test_groups, resamples=STAGE_RESAMPLES)
-        return [{**row, **as_row(found[row["per_class"]].interval(f"{row['arm']}\n{row['stage']}"))} for row in rows]
-
-    def _frozen(self, name: str, kind: Kind, answers: Sequence[Answers], per_class: int | None) -> Arm:
-        return Arm(name, kind, np.stack([one.correct(self.exam, per_class) for one in answers]))
-
-
-def as_row(interval: Interval) -> dict[str, float]:
-    """Give an interval as it is written."""
-    return {"mean": interval.mean, "low": interval.low, "high": interval.high}
 
 
 def carry_out(plan: Plan, bench: Bench, exam: Exam, out: Path, say: Say) -> Found:
@@ -132,6 +38,11 @@ def carry_out(plan: Plan, bench: Bench, exam: Exam, out: Path, say: Say) -> Foun
             found.trials.setdefault(method, {})[seed] = answers
     found.trials = {method: found.trials[method] for method in finalists if method in found.trials}
     _controls(plan, bench, exam, out, found, say)
+    for weights in planned_references(plan.references):
+        say(f"Reference: {weights.name}.")
+        answers = controls.reference(bench, exam, weights, out / "controls", asked_of(plan, exam), found.failures)
+        if answers is not None:
+            found.references[weights] = answers
     return found
 
 
@@ -202,11 +113,11 @@ def _controls(plan: Plan, bench: Bench, exam: Exam, out: Path, found: Found, say
     ) -> None:
         say(f"{name[:1].upper()}{name[1:]} with {words.budget_words(budget, exam.sizes[budget])}.")
         kind: Kind = "control" if start is None else "finetuned"
-        right = controls.on_labels(
+        trained = controls.on_labels(
             bench, exam, supervised, budget, repeats, seeds, name, start, folder, asked, found.failures
         )
-        if right is not None:
-            found.trained.setdefault((name, kind), {})[budget] = right
+        if trained is not None:
+            found.trained.setdefault((name, kind), {})[budget] = trained
 
     for budget, repeats in supervised.scratch.items():
         train("scratch", budget, repeats, plan.seeds, None)

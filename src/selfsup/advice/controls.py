@@ -6,11 +6,13 @@ trained network alone would compare apples with oranges.
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from selfsup.advice.plan import fingerprint
+from selfsup.advice.references import Reference
 from selfsup.advice.supervision import Supervised
 from selfsup.advice.trial import Answers, Bench, Exam, Failure, Key, attempt, probe, read_answers, whole_network
 
@@ -36,6 +38,26 @@ def untrained(
     return [answers for answers in found if answers is not None]
 
 
+def reference(
+    bench: Bench, exam: Exam, weights: Reference, folder: Path, asked: str, failures: list[Failure]
+) -> Answers | None:
+    """Probe public weights as methods are probed."""
+    own = fingerprint(asked, weights.content, weights.architecture)
+    file = folder / f"reference-{own}"
+    return attempt(
+        lambda: _kept(file, own, lambda: probe(bench.reference(weights), exam)), weights.name, None, failures
+    )
+
+
+class Trained(NamedTuple):
+    """Networks that were trained on the labels of one budget."""
+
+    right: NDArray[np.bool_]
+    """[repeats, D, T]: which test images each gets right."""
+    costs: list[dict[str, Any]]
+    """Of each training."""
+
+
 def on_labels(
     bench: Bench,
     exam: Exam,
@@ -48,8 +70,8 @@ def on_labels(
     folder: Path,
     asked: str,
     failures: list[Failure],
-) -> NDArray[np.bool_] | None:
-    """Train networks on the labels of one budget; give which test images they get right, [repeats, D, T].
+) -> Trained | None:
+    """Train networks on the labels of one budget.
 
     The learning rate is chosen inside the labels of the first training, and the others use it.
 
@@ -70,13 +92,14 @@ def on_labels(
     lr: list[float] = []
 
     def train(key: Key, seed: int) -> Answers:
-        predicted, used = bench.supervised(
+        trained = bench.supervised(
             None if start is None else start(seed), seed, exam.positions(key), supervised.steps[per_class],
             lr[0] if lr else None,
         )  # fmt: skip
-        return whole_network({key: predicted}, exam, {key: used})
+        return whole_network({key: trained.predicted}, exam, {key: trained.lr}, trained.cost)
 
-    complete = []
+    complete: list[NDArray[np.bool_]] = []
+    costs: list[dict[str, Any]] = []
     for repeat in range(repeats):
         cells = []
         for place, key in enumerate(keys):
@@ -91,10 +114,11 @@ def on_labels(
             answers = attempt(work, f"{name} with {words} labels", seed, failures)
             if answers is not None:
                 cells.append(answers.at(key) == exam.truth)
+                costs.append(answers.cost)
                 lr = lr or [float(answers.rows[0]["lr"])]
         if len(cells) == len(keys):
             complete.append(np.stack(cells))
-    return np.stack(complete) if complete else None
+    return Trained(np.stack(complete), costs) if complete else None
 
 
 def _kept(file: Path, asked: str, work: Callable[[], Answers]) -> Answers:

@@ -13,6 +13,7 @@ from selfsup.advice.plan import fingerprint
 from selfsup.advice.trial import Exam
 from selfsup.errors import InputError
 from selfsup.progress import Progress, silent
+from selfsup.values import is_drawn
 
 if TYPE_CHECKING:
     from selfsup.data.images import ImageStore
@@ -206,5 +207,5 @@ def shown(source: Any) -> str:
     if isinstance(source, Path):
         return str(source.expanduser().resolve())
     if isinstance(source, str):
-        return source if source.split(":")[0] == "scenes" else str(Path(source).expanduser().resolve())
+        return source if is_drawn(source) else str(Path(source).expanduser().resolve())
     return f"<{type(source).__name__}>"

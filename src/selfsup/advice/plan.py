@@ -88,6 +88,8 @@ class Plan:
     forecast: dict[str, float] = field(default_factory=dict)
     trials: list[dict[str, Any]] = field(default_factory=list)
     """One row for each run; `arm` is null for finalists that are not chosen yet."""
+    references: list[dict[str, Any]] = field(default_factory=list)
+    """Public weights, as `Reference` writes itself; they decide nothing of the others, and may be named later."""
     command: str = ""
     """Does the same, timing included, once more."""
     format: int = FORMAT
@@ -96,7 +98,7 @@ class Plan:
         """Name everything that decides a result; measured times and forecasts do not."""
         left_out = (
             "seconds_per_step", "forecast", "data", "labels", "budget", "excluded", "methods", "steps", "trials",
-            "command",
+            "command", "references",
         )  # fmt: skip
         kept = {name: value for name, value in asdict(self).items() if name not in left_out}
         return sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:16]

@@ -5,7 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from selfsup.advice.ranking import Budget, Floats, Resampled
+from selfsup.advice.resampling import Budget, Resampled
+from selfsup.advice.spread import Floats
 
 
 class Saving(NamedTuple):

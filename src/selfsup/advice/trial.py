@@ -6,11 +6,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from selfsup.advice.references import Reference
 from selfsup.run import write_json
 
 Key = tuple[int | None, int]
@@ -74,14 +75,16 @@ class Answers:
     """Stage chosen inside the label pool."""
     cost: dict[str, Any] = field(default_factory=dict)
 
-    def at(self, key: Key, stage: str | None = None) -> NDArray[np.int16]:
+    def at(self, key: Key, stage: str | None = None, probe: str = "linear") -> NDArray[np.int16]:
         """Give the answers [T] at the chosen stage, or at another."""
-        found: NDArray[np.int16] = self.predicted[self._place(key, stage or self.chosen[key])]
+        found: NDArray[np.int16] = self.predicted[self._place(key, stage or self.chosen[key], probe)]
         return found
 
-    def correct(self, exam: Exam, per_class: int | None, stage: str | None = None) -> NDArray[np.bool_]:
+    def correct(
+        self, exam: Exam, per_class: int | None, stage: str | None = None, probe: str = "linear"
+    ) -> NDArray[np.bool_]:
         """Say which test images are right, for all draws of a budget: [D, T]."""
-        return np.stack([self.at(key, stage) == exam.truth for key in exam.keys(per_class)])
+        return np.stack([self.at(key, stage, probe) == exam.truth for key in exam.keys(per_class)])
 
     def validation(self, key: Key, stage: str | None = None) -> float | None:
         """Give the balanced accuracy on folds inside the label budget."""
@@ -150,7 +153,10 @@ def probe(features: Features, exam: Exam, *, neighbours: Sequence[int] = (10,)) 
 
 
 def whole_network(
-    predicted: Mapping[Key, NDArray[np.int64]], exam: Exam, notes: Mapping[Key, Any] | None = None
+    predicted: Mapping[Key, NDArray[np.int64]],
+    exam: Exam,
+    notes: Mapping[Key, Any] | None = None,
+    cost: Mapping[str, Any] | None = None,
 ) -> Answers:
     """Give the answers of networks that were trained as a whole: they have one stage, `whole`."""
     rows = [
@@ -162,7 +168,18 @@ def whole_network(
         for key, answer in predicted.items()
     ]  # fmt: skip
     stacked = np.stack(list(predicted.values())).astype(np.int16)
-    return Answers(rows, stacked, dict.fromkeys(predicted, "whole"))
+    return Answers(rows, stacked, dict.fromkeys(predicted, "whole"), dict(cost or {}))
+
+
+class OnLabels(NamedTuple):
+    """A network that was trained as a whole on labels."""
+
+    predicted: NDArray[np.int64]
+    """Class of each test image."""
+    lr: float
+    cost: dict[str, Any]
+    """`seconds`, `steps`, `trunk_gflops`, ... as a run's summary has them, of the one training; the search for a
+    learning rate is not in it."""
 
 
 class Bench(ABC):
@@ -185,17 +202,20 @@ class Bench(ABC):
         """Give the stages of an encoder with random weights and re-estimated statistics on all labelled images."""
 
     @abstractmethod
+    def reference(self, reference: Reference) -> Features:
+        """Give the stages of an encoder with public weights on all labelled images."""
+
+    @abstractmethod
     def pixels(self) -> Features:
         """Give the labelled images themselves, one stage."""
 
     @abstractmethod
     def supervised(
         self, start: Path | None, seed: int, positions: NDArray[np.int64], steps: int, lr: float | None
-    ) -> tuple[NDArray[np.int64], float]:
+    ) -> OnLabels:
         """Train a network on labelled images, from a run's encoder or from random weights.
 
-        Gives the predicted class of each test image and the learning rate; without a given one it is chosen inside
-        the labels.
+        Without a learning rate one is chosen inside the labels.
         """
 
     @abstractmethod

@@ -10,8 +10,12 @@
     ties        methods that cannot be told from the best, itself included; empty where there is no tie
     per_class   labels per class of the verdict, null for all of the pool; `labels` in all
     table       rows {arm, kind, stage, mean, low, high, auroc, vs_untrained {mean, low, high},
-                vs_controls {control, mean, low, high, shown}}; kind is `method`, `finetuned` or `control`. A fine-tuned
-                method is named `NAME fine-tuned`: it is a use of the method, not something the method must beat.
+                vs_controls {control, mean, low, high, shown}}; kind is `method`, `finetuned`, `control` or `reference`.
+                A fine-tuned method is named `NAME fine-tuned`: it is a use of the method, not something the method must
+                beat. A reference (public weights) stands last and is never best, winner or tied; it has
+                `architecture`, `same_architecture`, and where that is true `vs_best` {arm, mean, low, high}
+    disagreement  {probe, linear, other, table}: no method is among the best by the linear and by another probe; else
+                null
     caveats     sentences that limit the verdict
     command     trains the best longer on everything; empty where nothing is recommended
     transductive
@@ -23,7 +27,8 @@
     neighbours  rows {arm, kind, per_class, probe, mean}: nearest neighbours at the same stage, as a second opinion
     budgets     rows {per_class, labels, verdict, best, winner, ties, gains [{arm, control, mean, low, high, shown}]}
     label_saving rows {arm, per_class, labels, factor, beyond, low, high, text}
-    cost        rows {arm, kind, seconds, trunk_gflops, memory_mb, steps, images_per_second}
+    cost        rows {arm, kind, seconds, trunk_gflops, memory_mb, steps, images_per_second} of one run; of `scratch`,
+                one training on all labels of the verdict, without the search for its learning rate
     screening   rows {arm, seed, stage, validation, finalist}
     runs        rows {arm, seed, folder, role}; role is `screening` or `reported`
     failed      rows {arm, seed, error}
@@ -38,7 +43,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from selfsup.advice.ranking import MARGIN, Answer, Decision, Interval, Resampled
+from selfsup.advice.ranking import MARGIN, Answer, Decision
+from selfsup.advice.references import Reference
+from selfsup.advice.resampling import Interval, Resampled
 from selfsup.advice.saving import Saving
 from selfsup.run import write_json
 
@@ -66,6 +73,7 @@ class Verdict:
     per_class: int | None = None
     labels: int | None = None
     table: list[dict[str, Any]] = field(default_factory=list)
+    disagreement: dict[str, Any] | None = None
     caveats: list[str] = field(default_factory=list)
     command: str = ""
     transductive: bool = False
@@ -130,7 +138,7 @@ def decision_sentences(
         said += f", {points(above)} above an untrained network"
     if decision.verdict == "tie":
         others = [name_of(name) for name in decision.ties if name != best]
-        said += f"; {_listed(others)} {'ties' if len(others) == 1 else 'tie'} with it"
+        said += f"; {listed(others)} {'ties' if len(others) == 1 else 'tie'} with it"
     said += "."
     if decision.verdict == "unknown":
         return [
@@ -140,7 +148,7 @@ def decision_sentences(
     gain = decision.gains.get(best)
     sentences = [said]
     if decision.verdict == "pretrain" and len(resampled.names("method")) > 1:
-        sentences.append(f"It is better than {_listed([name_of(n) for n in resampled.names('method') if n != best])}.")
+        sentences.append(f"It is better than {listed([name_of(n) for n in resampled.names('method') if n != best])}.")
     if gain is not None and gain.shown and gain.control != "untrained":
         sentences.append(f"It is {points(gain.gain)} above {name_of(gain.control)}, the strongest control.")
     sentences += _tuned(resampled)
@@ -157,7 +165,7 @@ def _no(decision: Decision, resampled: Resampled, per_class: int | None, labels:
     difference = resampled.difference(best, strongest)
     sentences = [
         f"Do not pretrain: with {budget_words(per_class, labels)}, no method was shown to be {100 * MARGIN:.0f} point "
-        f"better than doing without ({_listed([name_of(c) for c in controls])}).",
+        f"better than doing without ({listed([name_of(c) for c in controls])}).",
         f"The strongest control, {name_of(strongest)}, reaches {percent(resampled.interval(strongest))}; the best "
         f"method, {name_of(best)}, {percent(resampled.interval(best))}, a difference of {points(difference)}.",
     ]
@@ -179,9 +187,7 @@ def _tuned(resampled: Resampled) -> list[str]:
     best = max(tuned, key=resampled.mean)
     said = f"{_capital(name_of(best))} reaches {percent(resampled.interval(best))}"
     if "scratch" in resampled:
-        above = resampled.mean(best) >= resampled.mean("scratch")
-        difference = resampled.difference(best, "scratch") if above else resampled.difference("scratch", best)
-        said += f", {points(difference)} {'above' if above else 'below'} scratch with the same steps"
+        said += f", {_apart(resampled.difference(best, 'scratch'))} scratch with the same steps"
     return [said + "."]
 
 
@@ -207,13 +213,32 @@ def smaller_budgets(
         if decision.verdict == "do_not_pretrain":
             said.append(f"{words}no method is shown to be worth it (the best, {reached}).")
         elif decision.verdict == "tie":
-            others = _listed([name_of(name) for name in decision.ties if name != decision.best])
+            others = listed([name_of(name) for name in decision.ties if name != decision.best])
             said.append(f"{words}{reached}, tied with {others}.")
         elif decision.verdict == "pretrain":
             said.append(f"{words}{reached}, the best.")
         else:
             said.append(f"{words}{reached}, of one seed.")
     return said
+
+
+def reference_sentence(reference: Reference, reached: Interval, best: str, above_best: Interval, encoder: str) -> str:
+    """Say what public weights reach, beside the verdict and outside its ranking.
+
+    Args:
+        reference: the weights.
+        reached: their accuracy.
+        best: the best method.
+        above_best: how far they lie above it; told only where the architecture is the same.
+        encoder: name of the methods' encoder.
+    """
+    said = f"For reference, outside the ranking: the weights in {reference.name} ({reference.architecture}) reach "
+    if not reference.same:
+        return (
+            f"{said}{percent(reached)}; they are not of the architecture of the methods ({encoder}), so the difference "
+            "is not one of pretraining alone."
+        )
+    return f"{said}{percent(reached)}, {_apart(above_best)} {name_of(best)}, with the same architecture."
 
 
 def caveats_of(resampled: Resampled, test_images: int, test_groups: int, seeds: int, transductive: bool) -> list[str]:
@@ -233,7 +258,15 @@ def caveats_of(resampled: Resampled, test_images: int, test_groups: int, seeds: 
     return said
 
 
-def _listed(names: Sequence[str]) -> str:
+def _apart(difference: Interval) -> str:
+    """Say on which side something lies, and how far, with a positive number."""
+    if difference.mean >= 0:
+        return f"{points(difference)} above"
+    return f"{points(Interval(-difference.mean, -difference.high, -difference.low))} below"
+
+
+def listed(names: Sequence[str]) -> str:
+    """Put names into a sentence: a, b and c."""
     return " and ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else "".join(names)
 
 

@@ -18,7 +18,7 @@ from selfsup.data.listing import Entry, Listing, Skipped, extension, printable
 from selfsup.data.progress import Progress
 from selfsup.data.store import ImageStore
 
-FORMAT = 1
+FORMAT = 2
 """To be raised when decoding changes, so that older stores are not used again."""
 _JOURNAL_EVERY = 5.0  # seconds
 

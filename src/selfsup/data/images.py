@@ -8,6 +8,7 @@ from selfsup.data.listing import Listing, Skipped, check_folder, list_folder
 from selfsup.data.progress import Progress, silent
 from selfsup.data.store import ImageStore
 from selfsup.errors import InputError
+from selfsup.values import is_drawn
 
 __all__ = ["ImageStore", "Skipped", "open_images"]
 
@@ -30,7 +31,8 @@ def open_images(
     Args:
         source: a folder (any depth, names, sizes and formats), the folder of CIFAR-10's binary version, a .npy file,
             an array or tensor [N, 3, H, W], [N, H, W, 3] or [N, H, W], a data set object with `len` and items that
-            are images or (image, label), or "scenes", "scenes:COUNT" or "scenes:COUNT:SEED".
+            are images or (image, label), or "scenes", "scenes:COUNT" or "scenes:COUNT:SEED"; "plain-scenes" in its
+            place draws the things on a plain ground, without a room.
         image_size: side in pixels of what an encoder will see.
         store_size: side in pixels of what is stored; 8/7 of `image_size` by default, but not above the short side
             that is typical of the source, and never below `image_size`.
@@ -75,7 +77,7 @@ def _open(
     from selfsup.data.cifar import cifar_files, open_cifar
     from selfsup.data.items import open_items
 
-    if is_scenes(source):
+    if is_drawn(source):
         return open_scenes(source, image_size, store_size, cache, workers, progress)[0]
     if is_array(source):
         return open_array(source, image_size, store_size, "the array", progress)
@@ -116,11 +118,6 @@ def open_listed(
     return open_folder(root, listing, size, cache_folder(cache), workers, progress, table)
 
 
-def is_scenes(source: Any) -> bool:
-    """Whether `source` asks for drawn scenes."""
-    return isinstance(source, str) and source.partition(":")[0] == "scenes"
-
-
 def open_scenes(
     source: str,
     image_size: int,
@@ -129,20 +126,26 @@ def open_scenes(
     workers: int | None,
     progress: Progress,
 ) -> tuple[ImageStore, Any]:
-    """Draw "scenes[:COUNT[:SEED]]"; give them with the class of each."""
+    """Draw "scenes[:COUNT[:SEED]]", or "plain-scenes" likewise; give them with the class of each."""
     import numpy as np
 
     from selfsup.data.arrays import hashes_of, numbered
     from selfsup.data.pool import default_workers
     from selfsup.data.scenes import rendered
 
-    parts = source.split(":")[1:]
+    name, *parts = source.split(":")
     if len(parts) > 2 or not all(part.isdecimal() for part in parts) or (parts and int(parts[0]) == 0):
-        raise InputError(f"Scenes are given as scenes, scenes:COUNT or scenes:COUNT:SEED, got {source}.")
+        raise InputError(f"Scenes are given as {name}, {name}:COUNT or {name}:COUNT:SEED, got {source}.")
     count, seed = (int(parts[0]) if parts else SCENES), (int(parts[1]) if len(parts) > 1 else 0)
     size = store_size or round(image_size * 8 / 7)
     pixels, labels = rendered(
-        count, size, seed, cache_folder(cache), workers=workers or default_workers(), progress=progress
+        count,
+        size,
+        seed,
+        cache_folder(cache),
+        workers=workers or default_workers(),
+        progress=progress,
+        room=name == "scenes",
     )
     store = ImageStore(
         pixels=pixels,

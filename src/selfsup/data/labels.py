@@ -12,7 +12,7 @@ from jaxtyping import Int64
 
 from selfsup.data.cache import cache_folder
 from selfsup.data.duplicates import near_duplicates
-from selfsup.data.images import check_count, check_sizes, is_scenes, open_listed, open_scenes
+from selfsup.data.images import check_count, check_sizes, open_listed, open_scenes
 from selfsup.data.layouts import Place, from_folders, from_group_pattern, from_pattern, split_of
 from selfsup.data.listing import check_folder, list_files, list_folder
 from selfsup.data.progress import Progress, silent
@@ -20,6 +20,7 @@ from selfsup.data.splits import LabelledImages, duplicate_notes, merged, test_sp
 from selfsup.data.store import ImageStore
 from selfsup.data.tables import read_table
 from selfsup.errors import InputError
+from selfsup.values import is_drawn
 
 __all__ = ["LabelledImages", "open_labelled", "test_split"]
 
@@ -52,8 +53,8 @@ def open_labelled(
 
     Args:
         source: class folders; train, val and test folders of class folders; a CSV of path,label[,group][,split]; a
-            folder whose file names hold the class; CIFAR-10's binary version; "scenes"; a data set of
-            (image, label); or a pair (array of images, labels).
+            folder whose file names hold the class; CIFAR-10's binary version; "scenes" or "plain-scenes"; a data
+            set of (image, label); or a pair (array of images, labels).
         image_size: side in pixels of what an encoder will see.
         store_size: as in `open_images`.
         pattern: regular expression whose first group is the class in a file name: `([a-z]+)\.` for `cat.1.jpg`.
@@ -89,7 +90,7 @@ def _find(
     from selfsup.data.cifar import cifar_files, open_cifar
     from selfsup.data.items import open_items
 
-    if is_scenes(source):
+    if is_drawn(source):
         from selfsup.data.scenes import CLASSES
 
         images, labels = open_scenes(source, image_size, store_size, cache, workers, progress)

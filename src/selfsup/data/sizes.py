@@ -4,6 +4,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from selfsup.values import is_drawn
+
 SMALLEST, LARGEST = 32, 96
 """Sides in pixels chosen by themselves; larger ones are for those who ask, for they cost."""
 
@@ -27,7 +29,7 @@ def _typical_side(source: Any) -> int:
     from selfsup.data.folder import short_sides
     from selfsup.data.listing import check_folder, list_folder
 
-    if isinstance(source, str) and source.split(":")[0] == "scenes":
+    if is_drawn(source):
         return 64
     if isinstance(source, str | Path):
         path = Path(source).expanduser()

@@ -30,7 +30,7 @@ def read_table(file: Path) -> tuple[list[Row], list[str]]:
     """Give the lines that name an image and a label, and sentences about the others.
 
     The delimiter is found out, a header is optional, paths are relative to the CSV. A path without extension stands for
-    the image of that name.
+    the image of that name. Of lines that name the same image the first counts.
 
     Raises:
         InputError: if it is no such table, or one image has two labels.
@@ -39,7 +39,7 @@ def read_table(file: Path) -> tuple[list[Row], list[str]]:
     if not lines:
         raise InputError(f"{file} is empty; each line holds path,label[,group].")
     columns = _header(lines[0], file)
-    rows, unlabelled, labels = [], 0, dict[str, str]()
+    rows, unlabelled = dict[str, Row](), 0
     for line in lines[1:] if columns else lines:
         row = _row(line, columns or {"path": 0, "label": 1, "group": 2})
         if not row.path:
@@ -47,13 +47,12 @@ def read_table(file: Path) -> tuple[list[Row], list[str]]:
         if not row.label:
             unlabelled += 1
             continue
-        known = labels.setdefault(row.path, row.label)
-        if known != row.label:
-            raise InputError(f"{file} gives {row.path} two labels, {known} and {row.label}; each image has one.")
-        if known is row.label:
-            rows.append(row)
+        row = row._replace(path=_found(file.parent, row.path))  # two spellings of a path are one image
+        first = rows.setdefault(row.path, row)
+        if first.label != row.label:
+            raise InputError(f"{file} gives {row.path} two labels, {first.label} and {row.label}; each image has one.")
     notes = [f"{unlabelled} lines of {file.name} have no label and are left out."] if unlabelled else []
-    return [row._replace(path=_found(file.parent, row.path)) for row in rows], notes
+    return list(rows.values()), notes
 
 
 def _lines(file: Path) -> list[list[str]]:

@@ -18,6 +18,7 @@ from selfsup.evaluation.intervals import Bootstrap, Interval
 from selfsup.evaluation.probing import NEIGHBOURS, Probed, Row, fit_probe, probe_stages
 from selfsup.evaluation.protocols import protocol, run_protocol
 from selfsup.evaluation.saved import SavedProbe
+from selfsup.memory import keep_pages
 from selfsup.networks.encoders import Encoder, build_encoder, load_encoder, reestimate_norms
 from selfsup.progress import Progress, silent
 from selfsup.run import Run, write_json
@@ -49,7 +50,7 @@ def evaluate(
     Args:
         run: run folder made by `pretrain`.
         labels: class folders, train/val/test folders of class folders, a CSV of path,label[,group], a flat folder
-            with `pattern`, or `scenes`.
+            with `pattern`, `scenes` or `plain-scenes`.
         pattern: regular expression with one group that finds the label in a file name.
         group: regular expression with one group; images that share it never straddle pool and test.
         label_budgets: labels per class; None stands for all.
@@ -69,6 +70,7 @@ def evaluate(
     for name in protocols:
         protocol(name)
     _check(label_budgets, draws)
+    keep_pages()
     place = device_named(device)
     encoder = load_encoder(folder).to(place)
     data = open_labelled(labels, encoder.image_size, pattern=pattern, group=group, cache=cache, progress=progress)

@@ -26,6 +26,9 @@ METHODS = {
     "aet": Entry("aet", "AET", "predictive", "say how an image was warped, from the image before and after"),
     "context": Entry("context", "Context", "predictive", "say where a second patch lies as seen from the first"),
     "dae": Entry("dae", "DenoisingAutoencoder", "generative", "undo noise that was added to an image"),
+    "exemplar": Entry(
+        "exemplar", "Exemplar", "contrastive", "tell every image from all others, however it was changed"
+    ),
     "simclr": Entry("simclr", "SimCLR", "contrastive", "pull two views of an image together, push others away"),
 }
 

@@ -39,7 +39,7 @@ class Context(Method):
 
     Args:
         encoder: network to train; it sees one patch at a time.
-        layout: `grid` cuts nine patches and asks for the eight around the middle one; `pairs` cuts two patches
+        form: `grid` cuts nine patches and asks for the eight around the middle one; `pairs` cuts two patches
             for each question, anywhere in the image. None: `grid` from 64 pixels on, `pairs` below.
         patch: side of a patch in pixels. None: 3/4 of a cell of the grid (a third of the image), or 3/8 of the image.
         gap: pixels between neighbours before jitter. None: a third of the patch in a grid, half of it for pairs.
@@ -75,7 +75,7 @@ class Context(Method):
         self,
         encoder: Encoder,
         *,
-        layout: Literal["grid", "pairs"] | None = None,
+        form: Literal["grid", "pairs"] | None = None,
         patch: int | None = None,
         gap: int | None = None,
         jitter: int | None = None,
@@ -89,10 +89,10 @@ class Context(Method):
     ) -> None:
         super().__init__()
         size = encoder.image_size
-        self.layout = layout or ("grid" if size >= 64 else "pairs")
-        across = 3 if self.layout == "grid" else 2
-        self.patch = patch or (size // 4 if self.layout == "grid" else size * 3 // 8)
-        self.gap = (self.patch // 3 if self.layout == "grid" else self.patch // 2) if gap is None else gap
+        self.form = form or ("grid" if size >= 64 else "pairs")
+        across = 3 if self.form == "grid" else 2
+        self.patch = patch or (size // 4 if self.form == "grid" else size * 3 // 8)
+        self.gap = (self.patch // 3 if self.form == "grid" else self.patch // 2) if gap is None else gap
         self.jitter = max(1, round(7 * self.patch / 96)) if jitter is None else jitter
         if not self.gap > 2 * self.jitter >= 0:
             raise InputError(
@@ -103,8 +103,9 @@ class Context(Method):
         self.needed = across * self.patch + (across - 1) * self.gap + 2 * self.jitter
         if self.patch < 8 or self.needed > size:
             raise InputError(
-                f"{across} patches of {self.patch} pixels, gaps of {self.gap} and jitter {self.jitter} take {self.needed} "
-                f"pixels, the images have {size}; a patch has at least 8, so use a smaller gap, --layout pairs, or larger images."
+                f"{across} patches of {self.patch} pixels, gaps of {self.gap} and jitter {self.jitter} take "
+                f"{self.needed} pixels, the images have {size}; a patch has at least 8, so use a smaller gap, "
+                "--form pairs, or larger images."
             )
         if pairs < 1:
             raise InputError(f"pairs must be at least 1, got {pairs}.")
@@ -132,7 +133,7 @@ class Context(Method):
         """Cut the patches of each image and say which pairs are asked for."""
         views = crops.random_crop(images, images.shape[-1], pad=0, flip=self.flip)
         views = color.grayscale(views, self.grayscale)
-        return self._grid(views) if self.layout == "grid" else self._pairs(views)
+        return self._grid(views) if self.form == "grid" else self._pairs(views)
 
     def disguise(self, cut: Float[Tensor, "B P 3 s s"]) -> Float[Tensor, "B P 3 s s"]:
         """Hide sharpness, colour and brightness of each patch on its own; in [0, 1] units as the encoder reads them."""

@@ -1,8 +1,9 @@
 """One look per arm of a comparison, the same in every chart and table of a report.
 
-Methods have a colour, a filled marker and a solid line. Controls are grey, hollow and dashed; a
-fine-tuned method is dashed, with a dot inside its marker, in its method's colour. So the kinds, and each arm within its
-kind, stay apart in print and without colour vision.
+Methods have a colour, a filled marker and a solid line. Controls are grey, hollow and dashed; a fine-tuned method is
+dashed, with a dot inside its marker, in its method's colour; a reference (public weights) is hollow and dotted, in the
+colour of the text, and its name begins with "ref.". So the kinds, and each arm within its kind, stay apart in print and
+without colour vision.
 """
 
 from dataclasses import dataclass
@@ -42,8 +43,13 @@ class Arm:
 
     @property
     def is_control(self) -> bool:
-        """Whether the arm is what a pretext task has to beat; a fine-tuned encoder is not."""
-        return self.kind not in ("method", "finetuned")
+        """Whether the arm is what a pretext task has to beat; a fine-tuned encoder and a reference are not."""
+        return self.kind not in ("method", "finetuned", "reference")
+
+    @property
+    def is_reference(self) -> bool:
+        """Whether the arm is shown outside the comparison."""
+        return self.kind == "reference"
 
 
 class Arms:
@@ -59,7 +65,8 @@ class Arms:
         """Look up an arm, or register it under its kind."""
         if name not in self._arms:
             place = sum(arm.kind == kind for arm in self._arms.values())
-            self._arms[name] = _method(name, place) if kind == "method" else self._control(name, kind, place)
+            look = {"method": _method, "reference": _reference}.get(kind)
+            self._arms[name] = look(name, place) if look else self._control(name, kind, place)
         return self._arms[name]
 
     def _control(self, name: str, kind: str, place: int) -> Arm:
@@ -85,6 +92,19 @@ def _method(name: str, place: int) -> Arm:
         shape=SHAPES[place % len(SHAPES)],
         hollow=False,
         dash="",
+    )
+
+
+def _reference(name: str, place: int) -> Arm:
+    # from the other end than controls, so that the first of each differ in more than colour
+    return Arm(
+        name=name,
+        label=f"ref. {visible(name).removesuffix('.safetensors')}",
+        kind="reference",
+        colour="var(--ink)",
+        shape=SHAPES[-1 - place % len(SHAPES)],
+        hollow=True,
+        dash=DASHES[-1 - place % len(DASHES)],
     )
 
 

@@ -66,7 +66,7 @@ def curves(
         x = sum(between) / len(between)
         drawn.append(text(x, down(chance) - 5, "blind guess", class_="small muted halo", text_anchor="middle"))
     drawn.append(_end_labels(ends, width - right, top, height - bottom, narrow))
-    best = max(points, key=lambda point: (point.labels, point.value.mean))
+    best = max(points, key=lambda point: (not point.arm.is_reference, point.labels, point.value.mean))
     return picture(
         width,
         height,

@@ -6,10 +6,10 @@ from markupsafe import Markup
 
 from selfsup.report import charts
 from selfsup.report.arms import Arm, Arms
-from selfsup.report.blocks import Block, Cell, Fold, Section, Table
+from selfsup.report.blocks import Block, Cell, Fold, Listing, Section, Table
 from selfsup.report.curves import budget, measured, named
 from selfsup.report.values import Estimate, Json, estimate, mapping, number, rows, whole
-from selfsup.report.words import points, stage
+from selfsup.report.words import points, stage, visible
 
 TITLE = "Against doing nothing"
 Row = tuple[Json, Arm, Estimate]
@@ -35,22 +35,49 @@ def controls_section(
     ]
     if not found:
         return Section("controls", TITLE, ["Nothing was compared with an untrained network, raw pixels or scratch."])
-    found.sort(key=lambda each: -each[2].mean)
-    reference = max((value.mean for _, arm, value in found if arm.is_control), default=None)
-    said = [f"All arms with {budget(per_class)}, best first, with 95 % intervals. Differences are paired, in points."]
-    if reference is not None:
-        strongest = next(arm.label for _, arm, value in found if arm.is_control and value.mean == reference)
+    found.sort(key=lambda each: (each[1].is_reference, -each[2].mean))
+    hardest = max((value.mean for _, arm, value in found if arm.is_control), default=None)
+    last = ", references last" if any(arm.is_reference for _, arm, _ in found) else ""
+    said = [
+        f"All arms with {budget(per_class)}, best first{last}, with 95 % intervals. Differences are paired, in points."
+    ]
+    if hardest is not None:
+        strongest = next(arm.label for _, arm, value in found if arm.is_control and value.mean == hardest)
         said.append(
             f"The dashed line is the strongest control, {strongest}: a pretext task has to clear it to be "
             f"worth its time."
         )
-    blocks: list[Block] = [_table(found, winner, ties, reference)]
+    blocks: list[Block] = [_table(found, winner, ties, hardest)]
+    if weights := [_reference(row, arms) for row, arm, _ in found if arm.is_reference]:
+        blocks.append(Listing(weights, heading="References: public weights from files, outside the ranking"))
     if second := _neighbours(neighbours, arms, per_class):
         blocks.append(Fold("A second opinion: nearest neighbours instead of a linear probe", [second]))
     return Section("controls", TITLE, said, blocks)
 
 
-def _table(found: list[Row], winner: str, ties: Sequence[str], reference: float | None) -> Table:
+def _reference(row: Json, arms: Arms) -> str:
+    """Say whose weights they are, and how far above the best method where that can be told."""
+    name, architecture = visible(row.get("arm", "?")), visible(row.get("architecture") or "unknown architecture")
+    best = mapping(row.get("vs_best"))
+    gain = estimate(best)
+    if gain is None:
+        return (
+            f"{name}: {architecture}, not the architecture of the tasks' encoder, so the difference is not one of "
+            "pretraining alone."
+        )
+    apart = _difference_words(gain)
+    return (
+        f"{name}: {architecture}, the architecture of the tasks' encoder; {apart} {arms[str(best.get('arm'))].label}."
+    )
+
+
+def _difference_words(gain: Estimate) -> str:
+    """Say a difference with its interval: `+4.5 points (+2.1 to +6.9) against`."""
+    ends = "" if gain.low is None or gain.high is None else f" ({points(gain.low)} to {points(gain.high)})"
+    return f"{points(gain.mean)} points{ends} against"
+
+
+def _table(found: list[Row], winner: str, ties: Sequence[str], hardest: float | None) -> Table:
     ends = [end for _, _, value in found for end in value if end is not None]
     air = 0.03 * (max(ends) - min(ends)) or 0.01
     low, high = min(ends) - air, max(ends) + air
@@ -64,7 +91,7 @@ def _table(found: list[Row], winner: str, ties: Sequence[str], reference: float 
             named(arm, _mark(arm, winner, ties), best=arm.name == winner),
             Cell(stage(row.get("stage") or "–"), numeric=False),
             measured(value),
-            Cell(charts.range_bar(arm, value, low, high, reference), numeric=False),
+            Cell(charts.range_bar(arm, value, low, high, hardest), numeric=False),
             _difference(row.get("vs_untrained")),
         ]
         if with_gain:

@@ -29,6 +29,11 @@ def cost_section(content: object, arms: Arms) -> Section:
         "Of one run. Compute is that of the forward and backward passes through the encoder; time is wall-clock time "
         "on the machine named below."
     ]
+    if any(row.get("arm") == "scratch" for row in found):
+        said.append(
+            "Beside them training from scratch: one training on all labels of the verdict, without the search for its "
+            "learning rate."
+        )
     body = []
     for row in found:
         values = [(number(row.get(key)), words) for key, (_, words) in COLUMNS.items()]

@@ -46,6 +46,11 @@ def curves_section(
         "with a dot "
         "inside for fine-tuned networks; bars are 95 % intervals."
     ]
+    if any(point.arm.is_reference for point in found):
+        said.append(
+            "Dark dotted lines, named ref., are references: public weights from a file, which are not ranked and do "
+            "not count as the highest."
+        )
     if len({point.labels for point in found}) == 1:
         said.append("Only one label budget was measured, so there are points instead of curves.")
     wide, narrow = (charts.curves(found, width=width, chance=chance, measure=measure) for width in (860, 350))
@@ -58,7 +63,8 @@ def curves_section(
 def _table(found: Sequence[CurvePoint]) -> Table:
     amounts = dict(sorted({point.labels: point.per_class for point in found}.items()))
     at = {(point.arm, point.labels): point.value for point in found}
-    best = {labels: max(point.value.mean for point in found if point.labels == labels) for labels in amounts}
+    ranked = [point for point in found if not point.arm.is_reference]
+    best = {labels: max((p.value.mean for p in ranked if p.labels == labels), default=None) for labels in amounts}
     body = []
     for arm in dict.fromkeys(point.arm for point in found):
         values = [at.get((arm, labels)) for labels in amounts]
@@ -71,7 +77,13 @@ def _table(found: Sequence[CurvePoint]) -> Table:
 
 def named(arm: Arm, note: str = "", best: bool = False) -> Cell:
     """Make the cell that names an arm, with its key."""
-    return Cell(arm.label, note=note, best=best, key=charts.swatch(arm), numeric=False)
+    return Cell(
+        arm.label,
+        note=note or ("reference" if arm.is_reference else ""),
+        best=best,
+        key=charts.swatch(arm),
+        numeric=False,
+    )
 
 
 def measured(value: Estimate | None, best: bool = False, shade: float | None = None) -> Cell:

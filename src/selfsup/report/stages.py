@@ -19,10 +19,12 @@ def stages_section(content: object, arms: Arms, per_class: int | None, chosen: s
         chosen: the stage of the verdict.
     """
     found: dict[int | None, list[tuple[Json, Estimate]]] = {}
+    references: dict[int | None, list[tuple[Json, Estimate]]] = {}
     for row in rows(content):
         value = estimate(row)
         if value is not None:
-            found.setdefault(whole(row.get("per_class")), []).append((row, value))
+            kind = references if row.get("kind") == "reference" else found
+            kind.setdefault(whole(row.get("per_class")), []).append((row, value))
     if not found:
         return Section("stages", TITLE, ["Stages were not compared: no probe of a stage has been measured."])
     budgets = sorted(found, key=lambda one: (one is None, one or 0))
@@ -36,6 +38,8 @@ def stages_section(content: object, arms: Arms, per_class: int | None, chosen: s
             f"The verdict uses {stage(chosen)}, chosen inside the labelled pool without a look at the test images."
         )
     others = [Fold(f"With {budget(one)}", [_table(found[one], arms, one)]) for one in budgets if one != shown]
+    if shown in references:  # often of stages of their own
+        others.append(Fold("References, outside the ranking", [_table(references[shown], arms, shown)]))
     return Section("stages", TITLE, said, [_table(found[shown], arms, shown), *others])
 
 

@@ -36,6 +36,11 @@ def honesty(found: AdviceFiles) -> list[str]:
             "No labels were used, so nothing here says which task gives the better features; accuracies, losses and "
             "ranks of different tasks cannot be compared with each other."
         )
+    if any(row.get("kind") == "reference" for row in rows(found.verdict.get("table"))):
+        said.append(
+            "References were trained elsewhere, for far longer and often with labels, and may have seen the test "
+            "images: they show what can be had for nothing, not which task is better."
+        )
     said.append("These are short runs: a task that starts slowly, as contrastive ones do, can overtake in longer ones.")
     said.append("Nothing was tuned to these images: each task ran with one recipe that was fixed beforehand.")
     return said

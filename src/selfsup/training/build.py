@@ -48,7 +48,7 @@ def build(settings: Settings, images: ImageStore) -> Trainee:
     method.to(device=device, memory_format=computation.memory_format())  # type: ignore[call-overload]
     if processes.count() > 1:
         synchronize(method)
-    method.start(DataFacts(len(images), settings.image_size, _sampler(images, settings.seed, device)))
+    method.start(DataFacts(len(images), settings.image_size, sampler(images, settings.seed, device)))
     return Trainee(method.train(), method.optimizers(settings.recipe), device)
 
 
@@ -86,7 +86,9 @@ def embedder(images: ImageStore, size: int, device: torch.device) -> Callable[[n
     return embed
 
 
-def _sampler(images: ImageStore, seed: int, device: torch.device) -> Callable[[int], Tensor]:
+def sampler(images: ImageStore, seed: int, device: torch.device) -> Callable[[int], Tensor]:
+    """Give the function with which a method looks at n training images before it starts, always the same ones."""
+
     def sample(count: int) -> Tensor:
         numbers = np.random.default_rng(mix(seed, 0xDA7A)).permutation(len(images))[:count]
         return as_floats(torch.from_numpy(images.rows(np.sort(numbers))).to(device))

@@ -22,6 +22,7 @@ from selfsup.training.build import initial_encoder
 from selfsup.training.computation import choose
 from selfsup.training.rehearsal import Rehearsal, peak_memory_mb, seconds_per_step
 from selfsup.training.settings import Settings, refuse_changes, split
+from selfsup.values import is_drawn
 
 
 @dataclass(frozen=True)
@@ -210,5 +211,5 @@ def _display(data: Any) -> str:
     if isinstance(data, ImageStore):
         return data.source
     if isinstance(data, str | Path):
-        return str(data) if str(data).split(":")[0] == "scenes" else str(Path(data).expanduser().resolve())
+        return str(data) if is_drawn(str(data)) else str(Path(data).expanduser().resolve())
     return f"<{type(data).__name__}>"

@@ -2,12 +2,12 @@
 
 import signal
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor
 
@@ -30,7 +30,9 @@ from selfsup.training.loop import NonFiniteLoss, Step, autocast_of, train
 from selfsup.training.outcome import write_outcome
 from selfsup.training.prepare import Prepared, device_of, prepare
 from selfsup.training.settings import Settings
+from selfsup.training.tracking import Journal, check_trackers
 
+TrackerName = Literal["tensorboard", "wandb", "mlflow"]
 LOOKS = 10
 """How often the held-out images are looked at during a run."""
 
@@ -51,6 +53,7 @@ def pretrain(
     init: Path | None = None,
     cache: Path | None = None,
     checkpoint_every: str = "60s",
+    track: Sequence[TrackerName] = (),
     progress: Progress = silent,
     **settings: Any,
 ) -> Run:
@@ -58,7 +61,8 @@ def pretrain(
 
     Args:
         method: name of a pretext task, as `selfsup methods` lists them.
-        data: folder of images, `.npy` file, array [N, 3, S, S], dataset object, or `scenes`.
+        data: folder of images, `.npy` file, array [N, 3, S, S], dataset object, or scenes that are drawn: `scenes`,
+            `plain-scenes` (no room around the things), `scenes:COUNT` or `scenes:COUNT:SEED`.
         out: run folder; by default `runs/METHOD-DATA`.
         encoder: `small`, `alexnet`, `nin` or the name of a timm model.
         image_size: side in pixels of what the encoder sees; by default what the images offer, 32 to 96.
@@ -72,6 +76,8 @@ def pretrain(
         init: safetensors file whose weights the encoder starts from.
         cache: folder of decoded images; by default the user's cache.
         checkpoint_every: time between checkpoints, such as `60s`.
+        track: `tensorboard`, `wandb` or `mlflow`, or several: shown there too, without a network unless the
+            environment names a server; the run folder stays the record.
         progress: told what is being done.
         **settings: of the recipe (`epochs`, `budget`, `lr`, ...) and of the method's constructor.
 
@@ -84,6 +90,7 @@ def pretrain(
     """
     methods.entry(method)
     pause = read_seconds(checkpoint_every)
+    trackers = check_trackers(track)
     folder = Path(out) if out is not None else default_folder(method, data)
     processes.start(device_of(device))
     try:
@@ -106,7 +113,7 @@ def pretrain(
         )
         run = Run(folder)
         if not run.is_finished:
-            _train(prepared, run, pause, progress)
+            _train(prepared, run, pause, trackers, progress)
         processes.barrier()
         return run
     finally:
@@ -119,7 +126,7 @@ def default_folder(method: str, data: Any) -> Path:
     return Path("runs") / f"{method}-{given.replace(':', '-') or 'data'}"
 
 
-def _train(prepared: Prepared, run: Run, pause: float, progress: Progress) -> None:
+def _train(prepared: Prepared, run: Run, pause: float, trackers: Sequence[str], progress: Progress) -> None:
     settings, images = prepared.settings, prepared.images
     main = processes.rank() == 0
     for note in prepared.notes:
@@ -135,8 +142,8 @@ def _train(prepared: Prepared, run: Run, pause: float, progress: Progress) -> No
         write_weights(with_clean_norms(initial_encoder(blank), images), run.folder / "untrained.safetensors")
     position = _resume(run.folder / "checkpoint", trainee)
     try:
-        log = MetricsLog(run.folder / "metrics.jsonl", position.step) if main else None
-        seconds = _steps_until_done(prepared, trainee, position, run.folder, log, pause, progress)
+        with _journal(prepared, position, run.folder, trackers, progress) if main else nullcontext() as log:
+            seconds = _steps_until_done(prepared, trainee, position, run.folder, log, pause, progress)
     except NonFiniteLoss as error:
         kept = checkpoint.newest(run.folder / "checkpoint")
         where = f" The last good checkpoint, of step {checkpoint.step_of(kept)}, is kept." if kept else ""
@@ -160,12 +167,19 @@ def _resume(folder: Path, trainee: Trainee) -> _Position:
     return _Position(checkpoint.step_of(file), checkpoint.load(file, trainee.method, trainee.optimizers))
 
 
+def _journal(
+    prepared: Prepared, position: _Position, folder: Path, trackers: Sequence[str], progress: Progress
+) -> Journal:
+    log = MetricsLog(folder / "metrics.jsonl", position.step)
+    return Journal(log, trackers, folder, prepared.config, position.step, progress)
+
+
 def _steps_until_done(
     prepared: Prepared,
     trainee: Trainee,
     position: _Position,
     folder: Path,
-    log: MetricsLog | None,
+    log: Journal | None,
     pause: float,
     progress: Progress,
 ) -> dict[str, float]:

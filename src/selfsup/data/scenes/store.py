@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import IO
 
@@ -237,9 +238,17 @@ def _write(path: Path, write: Callable[[IO[bytes]], None], before: Callable[[], 
         temporary.unlink(missing_ok=True)
 
 
+def _renderer_version() -> str:
+    """Say which panda3d draws, without loading it; pictures that are on disk need none."""
+    try:
+        return version("panda3d")
+    except PackageNotFoundError:
+        return "none"
+
+
 def _drawing_code() -> str:
     """Name the drawing code by its content, and the renderer's version, so that no stale picture is ever read."""
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(_renderer_version().encode())
     for name in ("shapes", "textures", "description", "geometry", "renderer"):
         digest.update((Path(scenes.__path__[0]) / f"{name}.py").read_bytes())
     return digest.hexdigest()[:10]

@@ -1,0 +1,119 @@
+"""The audit finds a shortcut that is there and none that is not."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+import selfsup
+from selfsup.errors import InputError
+from selfsup.evaluation import audit as audits
+from selfsup.methods.jigsaw import Jigsaw
+from selfsup.networks.encoders import build_encoder
+from selfsup.run import Run
+
+COUNT = 512
+
+
+def smooth(count: int = 256, side: int = 32) -> np.ndarray:
+    """Give images of smooth random colours [N, 3, S, S]."""
+    coarse = torch.rand(count, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    fine = torch.nn.functional.interpolate(coarse, (side, side), mode="bilinear")
+    return np.asarray((fine * 255).byte().numpy())
+
+
+class EdgeMatcher(Jigsaw):
+    """Puts a two by two puzzle together by comparing the edges of its tiles, and looks at nothing else."""
+
+    def features(self, tiles: Tensor) -> Tensor:
+        """Give the pixels."""
+        return tiles.flatten(2)
+
+    def solve(self, features: Tensor, order: Tensor) -> Tensor:
+        """Prefer the order in which touching edges differ least."""
+        shown = features.gather(1, self.permutations[order[:, 0]][:, :, None].expand_as(features))
+        shown = shown.view(len(shown), 4, 3, self.tile, self.tile)
+        scores = []
+        for permutation in self.permutations:
+            placed = torch.empty_like(shown)
+            placed[:, permutation] = shown
+            a, b, c, d = placed.unbind(1)
+            across = ((p[..., -1] - q[..., 0]).square().mean((1, 2)) for p, q in ((a, b), (c, d)))
+            down = ((p[..., -1, :] - q[..., 0, :]).square().mean((1, 2)) for p, q in ((a, c), (b, d)))
+            scores.append(-sum([*across, *down]))  # type: ignore[arg-type]
+        return torch.stack(scores, 1)
+
+
+def run_folder(folder: Path, method: str = "jigsaw", **settings: object) -> Run:
+    """Train for two steps, for a folder with a checkpoint."""
+    settings |= {"steps": 2, "batch_size": 16, "image_size": 32, "threads": 1, "precision": "float32"}
+    return selfsup.pretrain(method, smooth(64), out=folder, **settings)
+
+
+@pytest.mark.parametrize(("tile", "leaks"), [(16, {"texture", "lens", "marks"}), (12, set())])
+def test_edges_are_found_only_where_tiles_touch(
+    tile: int, leaks: set[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A solver that matches edges leaks with gap 0 on all that is made of noise, and is at chance with the gap."""
+    run = run_folder(tmp_path / "run", tile=tile)
+
+    def solver(_run: Run, _images: object, device: torch.device, changes: dict[str, int] | None = None) -> Jigsaw:
+        torch.manual_seed(0)
+        encoder = build_encoder("small", 32, seed=0)
+        return EdgeMatcher(encoder, **({"tile": tile, "grayscale": 0.0} | (changes or {}))).to(device).eval()  # type: ignore[arg-type]
+
+    monkeypatch.setattr(audits, "restored", solver)
+    found = selfsup.audit(run, smooth(), count=COUNT)
+    assert set(found["leaks"]) - {"jpeg"} == leaks  # blocks reach across a gap of a pixel or two
+    assert found["texture_if_tiles_touched"]["leak"]
+    assert found["texture_if_tiles_touched"]["mean"] > 0.9
+
+
+def test_stamp_in_the_corner_is_found(tmp_path: Path) -> None:
+    """Rotation trained on noise with a stamp learns the stamp, and the audit says so; flat images tell nothing."""
+    images = np.random.default_rng(0).integers(0, 256, (256, 3, 32, 32), dtype=np.uint8)
+    images[:, :, 2:10, 2:10] = 255
+    settings = {"image_size": 32, "threads": 1, "precision": "float32", "batch_size": 32}
+    run = selfsup.pretrain("rotation", images, out=tmp_path / "run", steps=40, flip=False, lr=0.02, **settings)
+    found = selfsup.audit(run, images, count=COUNT)
+    assert "marks" in found["leaks"]
+    (marks,) = (check for check in found["checks"] if check["images"] == "marks")
+    assert marks["low"] > 0.4
+    assert not {"flat", "symmetric", "texture"} & set(found["leaks"])
+    assert json.loads((tmp_path / "run" / "audit.json").read_text()) == found
+
+
+def test_untrained_model_has_no_leak(tmp_path: Path) -> None:
+    """After two steps a model is at chance everywhere."""
+    found = selfsup.audit(run_folder(tmp_path / "run"), smooth(), count=COUNT)
+    assert found["leaks"] == []
+    assert found["images"] == COUNT
+
+
+def test_same_seed_gives_the_same_audit(tmp_path: Path) -> None:
+    """The numbers are a function of run, images and seed."""
+    run = run_folder(tmp_path / "run")
+    assert selfsup.audit(run, smooth(), count=COUNT) == selfsup.audit(run, smooth(), count=COUNT)
+
+
+def test_what_cannot_be_audited_gets_one_sentence(tmp_path: Path) -> None:
+    """A task without a shortcut, a run without checkpoint, too few images."""
+    with pytest.raises(InputError, match="no shortcut to look for in dae"):
+        selfsup.audit(run_folder(tmp_path / "dae", "dae"), smooth(), count=COUNT)
+    run = run_folder(tmp_path / "run")
+    with pytest.raises(InputError, match="at least 512 images of each kind, got 100"):
+        selfsup.audit(run, smooth(), count=100)
+    for file in (run.folder / "checkpoint").iterdir():
+        file.unlink()
+    with pytest.raises(InputError, match="has no checkpoint"):
+        selfsup.audit(run, smooth(), count=COUNT)
+
+
+def test_interval_is_students() -> None:
+    """Mean and half width of four values, by hand."""
+    found = audits._interval(np.array([1.0, 2.0, 3.0, 4.0]), 0.95)
+    assert found["mean"] == 2.5
+    assert found["high"] - found["mean"] == pytest.approx(3.182446 * 1.2909944 / 2, rel=1e-5)
