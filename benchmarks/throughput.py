@@ -20,17 +20,15 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from selfsup import methods
 from selfsup.data.images import open_images
-from selfsup.method import Method
 from selfsup.training.computation import Computation
 from selfsup.training.prepare import Prepared, prepare
 from selfsup.training.rehearsal import Rehearsal
 
 CASES = (("small", 32), ("resnet18", 32), ("resnet18", 64))
-TARGETS = {"rotation": 0.90, "dae": 0.90, "simclr": 0.85}
+TARGET, TARGETS = 0.90, {"simclr": 0.85}
 
 
 def main() -> None:
@@ -60,7 +58,7 @@ def main() -> None:
             theirs = statistics.median(other for _, other in rates) * batch
             settings = prepared.settings
             how = f"{settings.precision} {settings.layout} batch {batch} threads {settings.threads}"
-            numbers = f"{ours:11.0f} {theirs:11.0f} {ratio:6.2f} {TARGETS.get(method, 0):7.2f}"
+            numbers = f"{ours:11.0f} {theirs:11.0f} {ratio:6.2f} {TARGETS.get(method, TARGET):7.2f}"
             print(f"{method:10} {name:10} {size:>4} {numbers}  {how}", flush=True)
             if method == "simclr" and given.lightly:
                 compare_with_lightly(
@@ -86,39 +84,51 @@ def real(prepared: Prepared) -> Callable[[], object]:
 
 
 def bare_steps(prepared: Prepared) -> Callable[[], object]:
-    """Give a step of the network alone, on resident tensors of the shapes the method makes."""
+    """Give a step of the networks alone, on resident tensors of the shapes that a real step gives them."""
     rehearsal = Rehearsal(prepared.settings, prepared.images)
     method, optimizers = rehearsal.trainee.method, rehearsal.trainee.optimizers
-    recipe, size = prepared.settings.recipe, prepared.settings.image_size
     layout = Computation(prepared.settings.precision, prepared.settings.layout).memory_format()
-    passes = {"rotation": 4, "simclr": 2}.get(prepared.settings.method, 1)
-    images = torch.rand(passes * recipe.batch_size, 3, size, size).contiguous(memory_format=layout)
-    forward = network_loss(prepared.settings.method, method)
+    shapes, heads = seen(rehearsal)
+    images = [torch.rand(shape).contiguous(memory_format=layout) for shape in shapes]
+    given = [(head, [torch.rand(shape).requires_grad_() for shape in inputs]) for head, inputs in heads]
 
     def step() -> None:
         with rehearsal.autocast():
-            loss = forward(images)
+            losses = [method.encoder.vector(batch).float().square().mean() for batch in images]
+            losses += [first(head(*inputs)).float().square().mean() for head, inputs in given]
         for optimizer in optimizers.values():
             optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        torch.stack(losses).sum().backward()
         for optimizer in optimizers.values():
             optimizer.step()
 
     return step
 
 
-def network_loss(name: str, method: Method) -> Callable[[Tensor], Tensor]:
-    """Give encoder, head and the plainest loss on top."""
-    parts: dict[str, nn.Module] = dict(method.named_children())
-    if name == "rotation":
-        return lambda images: F.cross_entropy(
-            parts["head"](method.encoder.vector(images)).float(), torch.arange(len(images)) % 4
-        )
-    if name == "dae":
-        return lambda images: F.mse_loss(parts["decoder"](method.encoder(images)).float(), images)
-    if name == "simclr":
-        return lambda images: parts["head"](method.encoder.vector(images)).float().square().mean()
-    raise ValueError(f"benchmarks/throughput.py does not know the network of {name}")
+def seen(rehearsal: Rehearsal) -> tuple[list[torch.Size], list[tuple[nn.Module, list[torch.Size]]]]:
+    """Take a real step and note the shapes of what the encoder and each head were given."""
+    method = rehearsal.trainee.method
+    images: list[torch.Size] = []
+    heads: list[tuple[nn.Module, list[torch.Size]]] = []
+    entrance = next(m for m in method.encoder.modules() if isinstance(m, nn.Conv2d))
+    hooks = [entrance.register_forward_hook(lambda _, args, __: images.append(args[0].shape))]
+    hooks += [
+        part.register_forward_hook(lambda module, args, _: heads.append((module, [arg.shape for arg in args])))
+        for name, part in method.named_children()
+        if name != "encoder"
+    ]
+    batch = next(iter(rehearsal.batches.round_from(0, None)))
+    with rehearsal.autocast():
+        for _ in method.losses(batch):
+            pass
+    for hook in hooks:
+        hook.remove()
+    return images, heads
+
+
+def first(output: object) -> Tensor:
+    """Give the tensor a head gave, or the first of several."""
+    return output if isinstance(output, Tensor) else next(iter(output))  # type: ignore[call-overload,no-any-return]
 
 
 def timed(step: Callable[[], object], seconds: float) -> float:

@@ -1,5 +1,7 @@
 """Images per second for two SimCLR views of each: ours in batches against torchvision's chain image by image on PIL.
 
+Then patches per second for the tasks that cut images.
+
     python benchmarks/views.py [--batch 256] [--rounds 15] [--threads 1 2]
 
 Crop, flip, colour jitter (s = 0.5) and grayscale, two views of every image, no blur. Both chains start
@@ -20,6 +22,9 @@ from torch.nn import functional as F
 from torchvision import transforms
 
 from selfsup import memory
+from selfsup.methods import load
+from selfsup.methods.context import Context
+from selfsup.methods.jigsaw import Jigsaw
 from selfsup.methods.simclr import SimCLR
 from selfsup.networks.encoders import build_encoder
 
@@ -47,6 +52,24 @@ def main() -> None:
         _, alone = rates[("PIL", 1)]
         for (name, threads), (wall, core) in rates.items():
             print(f"| {store}→{size} | {name} | {threads} | {wall:,.0f} | {core:,.0f} | {core / alone:.1f} |")
+    print("\nPatches, one thread:\n")
+    print("| task | px | patches per image | patches/s |\n|---|---|---|---|")
+    torch.set_num_threads(1)
+    for name, size in (("jigsaw", 32), ("context", 32), ("jigsaw", 96), ("context", 96)):
+        pictures = smooth_pictures(64, size)
+        cut = patch_chain(name, pictures, size)
+        rate, _ = measured({(name, 1): cut}, given.rounds)[name, 1]
+        pieces = cut().shape[1]  # `measured` counts two views as one image
+        print(f"| {name} | {size} | {pieces} | {2 * rate * pieces:,.0f} |")
+
+
+def patch_chain(name: str, pictures: Tensor, size: int) -> Callable[[], Tensor]:
+    """Give a method's way from images to the patches its encoder sees."""
+    method = load(name)(build_encoder("small", size, seed=0))
+    if isinstance(method, Jigsaw):
+        return lambda: method.tiles(pictures)
+    assert isinstance(method, Context)
+    return lambda: method.disguise(method.cut(pictures).patches)
 
 
 def our_chain(pictures: Tensor, size: int) -> Callable[[], Tensor]:

@@ -75,7 +75,7 @@ def test_edges_are_found_only_where_tiles_touch(
 def test_stamp_in_the_corner_is_found(tmp_path: Path) -> None:
     """Rotation trained on noise with a stamp learns the stamp, and the audit says so; flat images tell nothing."""
     images = np.random.default_rng(0).integers(0, 256, (256, 3, 32, 32), dtype=np.uint8)
-    images[:, :, 2:10, 2:10] = 255
+    images[:, :, 2:6, 2:8] = 255
     settings = {"image_size": 32, "threads": 1, "precision": "float32", "batch_size": 32}
     run = selfsup.pretrain("rotation", images, out=tmp_path / "run", steps=40, flip=False, lr=0.02, **settings)
     found = selfsup.audit(run, images, count=COUNT)

@@ -79,11 +79,13 @@ def marks(images: Images, mean_image: Float[Tensor, "3 S S"]) -> Images:
         images: give mean colours and the shape.
         mean_image: over the folder; its slow changes, such as a brighter sky, are content and taken out.
     """
-    radius = max(1, mean_image.shape[-1] // 8)
-    window = 2 * radius + 1
-    padded = F.pad(mean_image[None], [radius] * 4, mode="reflect")
-    sharp = mean_image - F.avg_pool2d(padded, window, stride=1)[0]
-    return (texture(images) + 2 * sharp).clamp(0, 1)
+    side = mean_image.shape[-1]
+    radius = max(1, side // 8)
+    padded = F.pad(mean_image[:, None], [radius] * 4, mode="reflect")
+    # the median of a window passes over what fills less than half of it, and follows slow changes
+    slow = F.unfold(padded, 2 * radius + 1).median(dim=1).values.view(-1, side, side)
+    sharp = mean_image - slow
+    return (texture(images) + sharp).clamp(0, 1)
 
 
 def reencoded(images: Images, quality: int = 50) -> Images:

@@ -74,7 +74,7 @@ class Exemplar(Method):
         encoder: Encoder,
         *,
         form: Literal["softmax", "triplet"] = "softmax",
-        surrogates: int = 8000,
+        surrogates: int = 2000,
         copies: int = 2,
         shift: float = 0.2,
         scale: float = 2**0.5,
