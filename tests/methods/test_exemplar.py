@@ -20,8 +20,8 @@ UNCHANGED = {"shift": 0.0, "scale": 1.0, "rotation": 0.0, "contrast": 1.0, "powe
 
 @pytest.mark.parametrize("count", [64, 8000])
 def test_untrained_head_guesses_at_chance(count: int) -> None:
-    """Uniform logits: ln N, 8.987 for the 8,000 classes of the default; more images make no more classes."""
-    method = exemplar(count)
+    """Uniform logits: ln N, 8.987 for 8,000 classes; more images make no more classes than asked for."""
+    method = exemplar(count, surrogates=8000)
     assert method.classifier is not None
     nn.init.zeros_(method.classifier.weight)
     objective = one_loss(method, pictures(8))
@@ -29,7 +29,7 @@ def test_untrained_head_guesses_at_chance(count: int) -> None:
     assert objective.chance == pytest.approx(math.log(count))
     if count == 8000:
         assert objective.chance == pytest.approx(8.987, abs=1e-3)
-        assert exemplar(50_000).classifier.out_features == 8000  # type: ignore[union-attr]
+        assert exemplar(50_000, surrogates=8000).classifier.out_features == 8000  # type: ignore[union-attr]
 
 
 def test_copies_have_the_class_of_their_image() -> None:
