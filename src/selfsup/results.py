@@ -85,11 +85,9 @@ def _show_predictions(found: Any) -> None:
 
 def _show_audit(result: dict[str, Any]) -> None:
     measure, chance = result["measure"], result["chance"] or 0.0
-    say(f"{result['method']}: {measure} {_mean(result['real'])} on real images, chance {chance:.3g}.")
-    rows = [
-        (check["images"], _mean(check), f"LEAK: uses {check['would_use']}" if check["leak"] else "at chance")
-        for check in result["checks"]
-    ]
+    of = f"{result['method']}, step {result['step']:,}"
+    say(f"{of}: {measure} {_mean(result['real'])} on real images, chance {chance:.3g}.")
+    rows = [(check["images"], _mean(check), _judgement(check)) for check in result["checks"]]
     for line in table(("images without content", measure, "verdict"), rows):
         say(line)
     for line in table(
@@ -102,6 +100,12 @@ def _show_audit(result: dict[str, Any]) -> None:
         say(f"Texture if its tiles touched: {_mean(touching)}: {verdict}.")
     found = result["leaks"]
     say(f"Shortcuts found: {', '.join(found)}." if found else "No shortcut found among those looked for.")
+
+
+def _judgement(check: dict[str, Any]) -> str:
+    if check["leak"]:
+        return f"LEAK: uses {check['would_use']}"
+    return "above chance, not more than that" if check["above_chance"] else "at chance"
 
 
 def _mean(found: dict[str, Any]) -> str:

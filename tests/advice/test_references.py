@@ -10,7 +10,7 @@ import torch
 from advice_fakes import FakeBench, exam, fast_probe, plan
 from safetensors.torch import load_file, save_file
 
-from selfsup.advice import controls, trial
+from selfsup.advice import controls, public_weights, trial
 from selfsup.advice.carry_out import carry_out
 from selfsup.advice.conclusion import conclude
 from selfsup.advice.public_weights import open_weights
@@ -139,12 +139,25 @@ def test_files_are_found_and_told_apart(tmp_path: Path):
     ]  # fmt: skip
 
 
+def test_a_link_keeps_its_name(tmp_path: Path):
+    """Caches of downloads link readable names to files that are called by their hash."""
+    (tmp_path / "0a1b2c").write_bytes(b"x")
+    (tmp_path / "w.safetensors").symlink_to(tmp_path / "0a1b2c")
+
+    (found,) = open_references([tmp_path / "w.safetensors"])
+
+    assert (found.name, open_references([found.given])) == ("w.safetensors", [found])
+
+
 @pytest.mark.parametrize(
     ("given", "says"),
     [
         ("w.pth", "ends in .safetensors, got '.*w.pth'; pickled weights are not read"),
         ("none.safetensors", "There is no file"),
         ("w.safetensors=resnet81", "did you mean resnet18"),
+        ("x=none.safetensors", "There is no file '.*x=none.safetensors'"),
+        ("a,b/w.safetensors", "has a comma in its path, .* rename"),
+        (f"{'w' * 300}.safetensors", r"w\.safetensors' cannot be read \(File name too long\); give"),
     ],
 )
 def test_other_files_are_refused_in_a_sentence(tmp_path: Path, given: str, says: str):
@@ -153,6 +166,30 @@ def test_other_files_are_refused_in_a_sentence(tmp_path: Path, given: str, says:
 
     with pytest.raises(InputError, match=says):
         open_references([tmp_path / given])
+
+
+def test_what_cannot_be_opened_is_refused_in_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """The home of nobody, a file of somebody else, and a folder whose comma is seen from outside only."""
+    with pytest.raises(InputError, match=r"'~nobody-at-all/w\.safetensors' cannot be read"):
+        open_references(["~nobody-at-all/w.safetensors"])
+    (tmp_path / "w.safetensors").write_bytes(b"x")
+
+    def refused(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "open", refused)
+        with pytest.raises(InputError, match=r"cannot be read \(Permission denied\)"):
+            open_references([tmp_path / "w.safetensors"])
+    with monkeypatch.context() as patched:
+        patched.setattr(public_weights, "read_tensors", refused)
+        with pytest.raises(InputError, match=r"cannot be read \(Permission denied\)"):
+            open_weights(tmp_path / "w.safetensors", None, "small", 32)
+    (tmp_path / "a,b").mkdir()
+    (tmp_path / "a,b" / "w.safetensors").write_bytes(b"x")
+    monkeypatch.chdir(tmp_path / "a,b")
+    with pytest.raises(InputError, match="has a comma in its path"):
+        open_references(["w.safetensors"])
 
 
 def test_weights_that_selfsup_wrote_say_what_they_are(tmp_path: Path):
@@ -184,6 +221,39 @@ def test_timm_weights_keep_the_stem_they_were_trained_with(tmp_path: Path):
     loaded = opened.encoder.inner.state_dict()
     assert loaded["conv1.weight"].shape[-1] == 7
     assert all(torch.equal(value, network.state_dict()[key]) for key, value in loaded.items())
+
+
+@pytest.mark.parametrize("prefix", ["", "model.", "student.backbone.", "module."])
+def test_names_may_have_something_in_front(tmp_path: Path, prefix: str):
+    """What is counted as fitting is what is loaded, and timm's own stem is tried whatever the first way says."""
+    import timm
+
+    network = timm.create_model("resnet18", pretrained=False)
+    file = tmp_path / "weights.safetensors"
+    save_file({f"{prefix}{name}": tensor for name, tensor in network.state_dict().items()}, file)
+
+    opened = open_weights(file, "resnet18", "small", 32)
+
+    assert opened.architecture == "resnet18 with its own stem"
+    assert torch.equal(opened.encoder.inner.state_dict()["conv1.weight"], network.conv1.weight)
+
+
+def test_an_unknown_front_fits_nothing(tmp_path: Path):
+    """The count is that of the tensors that could be loaded."""
+    encoder = build_encoder("small", 32, seed=0)
+    save_file({f"strange.{k}": v for k, v in encoder.inner.state_dict().items()}, tmp_path / "w.safetensors")
+
+    with pytest.raises(InputError, match=r"fits small at 32 pixels in 0 of \d+ tensors, and a reference"):
+        open_weights(tmp_path / "w.safetensors", None, "small", 32)
+
+
+def test_a_text_beside_the_weights_may_be_anything(tmp_path: Path):
+    """Not UTF-8, not JSON: it does not say what they are, and they are taken for the methods' own."""
+    write_weights(build_encoder("small", 32, seed=0), tmp_path / "w.safetensors")
+    save_file(load_file(tmp_path / "w.safetensors"), tmp_path / "w.safetensors")  # without what it carries along
+    (tmp_path / "w.json").write_bytes(b"\xff\xfe{")
+
+    assert open_weights(tmp_path / "w.safetensors", None, "small", 32).same
 
 
 def test_colours_are_those_that_timm_trained_with(tmp_path: Path):

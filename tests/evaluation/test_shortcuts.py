@@ -60,15 +60,31 @@ def test_lens_magnifies_red_and_shrinks_blue() -> None:
 
 
 def test_marks_keep_a_stamp_and_lose_the_sky() -> None:
-    """What is sharp in the folder's mean is put on noise; what changes slowly is not."""
+    """What is sharp in the folder's mean is put on noise; what changes slowly is not, however large the images."""
     torch.manual_seed(0)
-    sky = torch.linspace(0.8, 0.2, 32)[None, :, None].expand(3, 32, 32).clone()
-    stamped = sky.clone()
-    stamped[:, 27:30, 26:30] = 1.0
-    images = torch.full((400, 3, 32, 32), 0.5)
-    without, with_stamp = (shortcuts.marks(images, mean).mean(0) for mean in (sky, stamped))
-    assert (without[:, 4:28] - 0.5).abs().max() < 0.06
-    assert with_stamp[:, 27:30, 26:30].min() > 0.8
+    for side in (32, 96):
+        sky = torch.linspace(0.8, 0.2, side)[None, :, None].expand(3, side, side).clone()
+        stamped, little = sky.clone(), side // 12
+        stamped[:, -2 * little : -little, -2 * little : -little] = 1.0
+        none = torch.zeros_like(sky)
+        without, found = (shortcuts.marks_of(mean, none, 1000) for mean in (sky, stamped))
+        assert without[:, 2:-2].abs().max() < 0.05
+        assert found[:, -2 * little : -little, -2 * little : -little].min() > 0.5
+        shown = shortcuts.marked(torch.full((300, 3, side, side), 0.5), found).mean(0)
+        assert torch.allclose(shown, (0.5 + found).clamp(0, 1), atol=0.12)
+
+
+def test_few_images_have_no_marks() -> None:
+    """What the mean of a small folder still shows of each image is not taken for a mark; a stamp still is."""
+    torch.manual_seed(0)
+    for count in (20, 500):
+        images = pictures(count)
+        for stamp in (False, True):
+            if stamp:
+                images[:, :, 27:30, 26:30] = 1.0
+            found = shortcuts.marks_of(images.mean(0), images.std(0, correction=0), count)
+            assert (found.abs().max() > 0.3) == stamp
+            assert (found != 0).float().mean() < 0.03
 
 
 def test_jpeg_leaves_blocks() -> None:

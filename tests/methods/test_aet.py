@@ -49,12 +49,13 @@ def test_a_shift_to_the_right_reads_further_left() -> None:
     assert aet.corner_places(maps)[0, ::2].tolist() == pytest.approx([-0.625, 1.375, 1.375, -0.625])
 
 
-def test_affine_parameters_keep_to_their_ranges() -> None:
+@pytest.mark.parametrize("side", [32, 48, 224])
+def test_affine_parameters_keep_to_their_ranges(side: int) -> None:
     """Cosine and sine of one angle; the rest within [-1, 1], shifts of whole pixels."""
-    numbers = aet.affine_parameters(drawn("affine", 512))
+    numbers = aet.affine_parameters(drawn("affine", 512, side))
     torch.testing.assert_close(numbers[:, :2].square().sum(1), torch.ones(512, dtype=torch.float64))
     assert numbers.abs().max() <= 1 + 1e-9
-    pixels = numbers[:, 2:4] * 6.4
+    pixels = numbers[:, 2:4] * homographies.SHIFT * side
     torch.testing.assert_close(pixels, pixels.round(), atol=1e-9, rtol=0)
     assert numbers.std(0).min() > 0.5
 
@@ -164,8 +165,14 @@ def test_each_set_has_batch_statistics_of_its_own() -> None:
     """Two passes: running averages move twice, and the originals' vectors do not depend on the transformed images."""
     method, images = built(), smooth(8)
     norm = next(module for module in method.encoder.modules() if isinstance(module, nn.BatchNorm2d))
+    vectors: list[tuple[Tensor, Tensor]] = []
+    method.decoder.register_forward_pre_hook(lambda _, given: vectors.append(given))
     method.estimate(images, torch.zeros_like(images))
     assert norm.num_batches_tracked == 2
+    method.estimate(images, images.flip(3))
+    (originals, zeros), (again, flipped) = vectors
+    assert torch.equal(originals, again)
+    assert not torch.allclose(zeros, flipped)
 
 
 def test_the_target_depends_on_the_draw_alone() -> None:

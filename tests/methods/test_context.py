@@ -73,6 +73,60 @@ def test_without_jitter_the_offset_is_exact(form: str) -> None:
     assert extent.eq(method.patch - 1).all()
 
 
+@pytest.mark.parametrize("size", [32, 64])
+def test_jitter_is_never_cut_off_at_the_edge(size: int) -> None:
+    """Offsets are spread evenly about the pitch for every label, also where patches lie at the image's edge."""
+    method = context(size, flip=False, grayscale=0.0)
+    torch.manual_seed(0)
+    cut = method.cut(places(size, 4000))
+    first, second = corners(cut)
+    off = second - first - torch.tensor(DIRECTIONS)[cut.label] * (method.patch + method.gap)
+    for label in range(8):
+        mean = off[cut.label == label].mean(0)
+        assert mean.abs().max() < 0.08
+
+
+def test_grid_lies_anywhere_in_the_image() -> None:
+    """The middle patch's corner takes every place that leaves room for its neighbours."""
+    method = context(64, flip=False, grayscale=0.0, jitter=0)
+    first, _ = corners(method.cut(places(80, 2000)))
+    free = 80 - method.needed
+    assert first[:, 0].amax(0).sub(first[:, 0].amin(0)).tolist() == [free, free]
+    assert len(first[:, 0, 0].unique()) == free + 1
+
+
+def test_gray_images_are_gray_in_all_patches() -> None:
+    """Gray is decided per image, before it is cut."""
+    patches = context(grayscale=0.5).cut(torch.rand(300, 3, 32, 32)).patches
+    gray = (patches - patches[:, :, :1]).abs().flatten(2).amax(2) < 1e-5
+    assert (gray.all(1) | ~gray.any(1)).all()
+    assert gray[:, 0].float().mean().item() == pytest.approx(0.5, abs=0.1)
+
+
+def test_shares_of_blunted_and_dropped_patches_are_obeyed() -> None:
+    """None is treated at 0; at 1 all are smoother, or have one telling channel."""
+    given = torch.rand(40, 8, 3, 12, 12)
+
+    def seen(**settings: float) -> torch.Tensor:
+        method = context(**{"blunted": 0.0, "dropped": 0.0} | settings)
+        return method.encoder.normalize(method.disguise(given).flatten(0, 1))
+
+    steps = [(x[..., 1:] - x[..., :-1]).abs().mean() for x in (seen(), seen(blunted=1.0))]
+    assert steps[1] < 0.8 * steps[0]
+    assert seen(dropped=1.0).std((2, 3)).amin(1).max() < 0.1
+    assert seen().std((2, 3)).amin() > 0.5
+
+
+@pytest.mark.parametrize(("encoder", "size"), [("alexnet", 96), ("vit_tiny_patch16_224", 32)])
+def test_patches_too_small_for_an_encoder_are_enlarged(encoder: str, size: int) -> None:
+    """Where an encoder takes no patch, it is given patches of the whole image's side."""
+    torch.manual_seed(0)
+    method = Context(build_encoder(encoder, size, seed=0))
+    assert method.side == size
+    (objective,) = method.losses(batch(torch.rand(4, 3, size, size)))
+    assert torch.isfinite(objective.loss)
+
+
 def test_labels_read_row_by_row() -> None:
     """The table: 0 is up left, 1 up, 4 right, 6 down."""
     assert DIRECTIONS == ((-1, -1), (-1, 0), (-1, 1), (0, -1), (0, 1), (1, -1), (1, 0), (1, 1))
@@ -172,7 +226,12 @@ def test_picture_puts_the_second_patch_where_it_was_thought_to_be(monkeypatch: p
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"form": "grid"}, "3 patches of 8 pixels, gaps of 2 and jitter 1 take 30|may touch"),
+        (
+            {"form": "grid", "gap": 5},
+            "3 patches of 8 pixels, gaps of 5 and jitter 1 take 36 pixels, the images have 32",
+        ),
+        ({"hidden": 0}, "hidden must be at least 1"),
+        ({"patch": 0}, "a patch has at least 8"),
         ({"patch": 14}, "2 patches of 14 pixels"),
         ({"gap": 2, "jitter": 1}, "the gap must be above twice the jitter"),
         ({"pairs": 0}, "pairs must be at least 1"),

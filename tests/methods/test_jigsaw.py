@@ -12,6 +12,7 @@ from selfsup.errors import InputError
 from selfsup.method import Batch
 from selfsup.methods.jigsaw import CFNHead, Jigsaw, PooledHead
 from selfsup.networks.encoders import build_encoder
+from selfsup.views.permutations import permutation_set
 
 
 def jigsaw(size: int = 32, encoder: str = "small", **settings: object) -> Jigsaw:
@@ -26,37 +27,105 @@ def batch(images: torch.Tensor) -> Batch:
 
 
 @pytest.mark.parametrize(
-    ("size", "grid", "cell", "tile", "classes"),
-    [(32, 2, 16, 12, 24), (48, 3, 16, 12, 64), (64, 3, 22, 16, 64), (96, 3, 32, 24, 64), (224, 3, 75, 64, 64)],
+    ("size", "grid", "cell", "tile", "shift", "classes"),
+    [
+        (32, 2, 16, 12, 0, 24),
+        (48, 3, 16, 12, 0, 64),
+        (64, 3, 22, 16, 1, 64),
+        (96, 3, 32, 24, 1, 64),
+        (224, 3, 75, 64, 2, 64),
+    ],
 )
-def test_geometry_follows_the_size(size: int, grid: int, cell: int, tile: int, classes: int) -> None:
+def test_geometry_follows_the_size(size: int, grid: int, cell: int, tile: int, shift: int, classes: int) -> None:
     """The paper's cells of 75 and tiles of 64 at its size; two by two with all 24 orders at 32 pixels."""
     method = jigsaw(size)
     assert (method.grid, method.cell, method.tile, len(method.permutations)) == (grid, cell, tile, classes)
+    assert method.channel_shift == shift
     assert method.headline_chance == 1 / classes
 
 
-def test_tiles_lie_in_their_cells() -> None:
-    """Tile i comes from cell (i // 3, i % 3) at every offset, row by row, of an image no larger than the puzzle."""
-    method = jigsaw(48, grayscale=0.0, channel_shift=0, flip=False)
-    row, column = torch.meshgrid(torch.arange(48.0), torch.arange(48.0), indexing="ij")
-    image = torch.stack([row, column, row * 0]) / 48
-    for _ in range(20):
-        tiles = method.cut(image.expand(8, -1, -1, -1)) * 48  # [8, 9, 3, 12, 12]
-        for axis, index in ((0, torch.arange(9) // 3), (1, torch.arange(9) % 3)):
-            first = tiles[:, :, axis].amin((2, 3)).round() - 16 * index
-            assert first.min() >= 0
-            assert first.max() <= 16 - 12
-            assert (tiles[:, :, axis].amax((2, 3)) - tiles[:, :, axis].amin((2, 3))).round().eq(11).all()
+def places(side: int, count: int = 1) -> torch.Tensor:
+    """Give images whose three channels all hold their own row, and others that hold their column, [2, count, ...]."""
+    row, column = torch.meshgrid(torch.arange(float(side)), torch.arange(float(side)), indexing="ij")
+    return torch.stack([row, column])[:, None, None].expand(-1, count, 3, -1, -1) / side
 
 
-def test_gray_puzzles_are_gray_in_all_tiles() -> None:
-    """Gray is decided per image, before it is cut, in the stated share."""
-    method = jigsaw(48, channel_shift=0)
-    tiles = method.cut(torch.rand(400, 3, 48, 48))
+@pytest.mark.parametrize(("size", "store"), [(32, 32), (48, 48), (96, 96), (96, 110)])
+def test_tiles_lie_in_their_cells(size: int, store: int) -> None:
+    """Every channel of tile i comes from cell (i // n, i % n) at every offset, row by row; gaps are never negative."""
+    method = jigsaw(size, grayscale=0.0, flip=False)
+    method.grayscale = 0.0
+    torch.manual_seed(0)
+    for axis, images in enumerate(places(store, 300)):
+        tiles = method.cut(images) * store  # [B, P, 3, t, t]
+        first = tiles.amin((3, 4)).round()
+        assert (tiles.amax((3, 4)).round() - first).eq(method.tile - 1).all()
+        index = torch.arange(method.grid**2)
+        cell = (index // method.grid if axis == 0 else index % method.grid) * method.cell
+        offset = first - cell[:, None]
+        # a larger store moves the whole puzzle
+        spread = offset - offset.amin((1, 2), keepdim=True) if store > size else offset
+        assert spread.min() == 0
+        assert spread.max() == method.cell - method.tile
+
+
+def test_channels_move_against_each_other_in_both_directions() -> None:
+    """From 64 px on the channels of a tile are cut in different places, up to twice the shift apart."""
+    method = jigsaw(96, grayscale=0.0, flip=False)
+    for images in places(96, 100):
+        first = method.cut(images).amin((3, 4)) * 96
+        apart = (first.amax(2) - first.amin(2)).round()
+        assert apart.max() == 2 * method.channel_shift
+        assert (apart == 0).any()
+
+
+@pytest.mark.parametrize("size", [48, 96])
+def test_gray_puzzles_are_gray_in_all_tiles(size: int) -> None:
+    """Gray is decided per image, before it is cut, in the stated share; channels of gray puzzles do not move."""
+    method = jigsaw(size)
+    tiles = method.cut(torch.rand(400, 3, size, size))
     gray = (tiles - tiles[:, :, :1]).abs().flatten(2).amax(2) < 1e-5  # [B, 9]
     assert (gray.all(1) | ~gray.any(1)).all()
     assert gray[:, 0].float().mean().item() == pytest.approx(0.3, abs=0.07)
+
+
+def test_half_of_the_images_are_mirrored() -> None:
+    """A whole image is mirrored before it is cut, or not at all."""
+    _, columns = places(32, 400)
+    tiles = jigsaw(grayscale=0.0).cut(columns)
+    rises = tiles[..., -1] > tiles[..., 0]
+    assert (rises.flatten(1).all(1) | ~rises.flatten(1).any(1)).all()
+    assert rises[:, 0, 0, 0].float().mean().item() == pytest.approx(0.5, abs=0.08)
+
+
+def test_orders_come_from_the_whole_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every permutation of the set is asked for, each about as often."""
+    method = jigsaw()
+    asked: list[torch.Tensor] = []
+    solve = method.solve
+    monkeypatch.setattr(method, "solve", lambda features, order: (asked.append(order), solve(features, order))[1])
+    for _ in range(8):
+        list(method.losses(batch(torch.rand(64, 3, 32, 32))))
+    counts = torch.cat(asked).flatten().bincount(minlength=24)
+    assert counts.min() > 0
+    assert counts.max() < 3 * 512 / 24
+
+
+def test_criterion_chooses_the_set() -> None:
+    """The paper's criterion gives the paper's kind of set."""
+    found = jigsaw(48, criterion="mean").permutations.numpy()
+    assert (found == permutation_set(64, 9, "mean")).all()
+    assert (found != jigsaw(48).permutations.numpy()).any()
+
+
+@pytest.mark.parametrize(("encoder", "size"), [("alexnet", 96), ("convnext_atto", 96), ("vit_tiny_patch16_224", 32)])
+def test_tiles_too_small_for_an_encoder_are_enlarged(encoder: str, size: int) -> None:
+    """Where an encoder takes no tile, it is given tiles of the whole image's side."""
+    method = jigsaw(size, encoder)
+    assert method.side == size
+    (objective,) = method.losses(batch(torch.rand(4, 3, size, size)))
+    objective.loss.backward()
+    assert torch.isfinite(objective.loss)
 
 
 def test_encoder_sees_standardized_tiles() -> None:
@@ -137,15 +206,16 @@ def test_untrained_head_guesses_at_chance() -> None:
     assert objective.chance == math.log(64)
 
 
-def test_constant_images_tell_nothing() -> None:
-    """Flat tiles are all alike, so every answer is the same and right no more often than by chance."""
-    method = jigsaw(grayscale=0.0)
-    tiles = method.tiles(torch.rand(64, 3, 1, 1).expand(-1, -1, 32, 32))
+@pytest.mark.parametrize("size", [32, 96])
+def test_constant_images_tell_nothing(size: int) -> None:
+    """Flat tiles are all alike for the encoder."""
+    method = jigsaw(size, grayscale=0.0)
+    tiles = method.tiles(torch.rand(16, 3, 1, 1).expand(-1, -1, size, size))
     assert method.encoder.normalize(tiles.flatten(0, 1)).abs().max() < 0.01
 
 
 def test_paper_head_has_the_paper_layers() -> None:
-    """AlexNet gets fc6 of 1024 per tile, 9 of them side by side, fc7 of 4096; their map is 1 x 1."""
+    """AlexNet gets fc6 of 1024 per tile, 9 of them side by side, fc7 of 4096."""
     method = jigsaw(224, "alexnet")
     assert isinstance(method.head, CFNHead)
     assert (method.head.fc6.out_features, method.head.fc7.in_features) == (1024, 9216)
@@ -166,9 +236,13 @@ def test_several_puzzles_share_the_encoded_tiles() -> None:
     """More puzzles per image ask more orders of the same tiles."""
     method = jigsaw(puzzles=3)
     calls: list[torch.Size] = []
-    method.encoder.register_forward_pre_hook(lambda _, args: calls.append(args[0].shape))
-    order = torch.randint(24, (6, 3))
-    assert method.solve(method.features(method.tiles(torch.rand(6, 3, 32, 32))), order).shape == (18, 24)
+    entrance = next(m for m in method.encoder.modules() if isinstance(m, nn.Conv2d))
+    entrance.register_forward_pre_hook(lambda _, args: calls.append(args[0].shape))
+    shown: list[torch.Tensor] = []
+    method.head.register_forward_pre_hook(lambda _, args: shown.append(args[0]))
+    list(method.losses(batch(torch.rand(6, 3, 32, 32))))
+    assert [shape[0] for shape in calls] == [6 * 4]
+    assert shown[0].shape[:2] == (18, 4)
 
 
 def test_solved_puzzles_are_drawn_whole(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -198,6 +272,10 @@ def test_solved_puzzles_are_drawn_whole(monkeypatch: pytest.MonkeyPatch) -> None
         ({"permutations": 30}, "4 pieces have 24 permutations, got 30"),
         ({"puzzles": 0}, "puzzles must be at least 1"),
         ({"grayscale": 1.5}, "grayscale is a share"),
+        ({"permutations": 0}, "choose 2 to 24"),
+        ({"hidden": 0}, "hidden must be at least 1"),
+        ({"channel_shift": -1}, "channel_shift is 0 to 2 pixels"),
+        ({"channel_shift": 3}, "channel_shift is 0 to 2 pixels"),
     ],
 )
 def test_bad_settings_get_one_sentence(settings: dict[str, object], words: str) -> None:

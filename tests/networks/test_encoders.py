@@ -218,7 +218,56 @@ def test_unusable_files_are_refused(tmp_path: Path) -> None:
         load_encoder(tmp_path)
 
 
-@pytest.mark.parametrize("prefix", ["", "encoder.inner.", "backbone."])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"arguments": {"checkpoint_path": "x.pth"}},
+        {"arguments": {"img_size": "x.pth"}},
+        {"arguments": [1]},
+        {"name": 3},
+        {"image_size": "32"},
+        {"image_size": True},
+        {"mean": [0.5, 0.5]},
+        {"std": "abc"},
+        {"stem": [1]},
+        {"stem": {"conv1": 3}},
+        {"stem": {"nowhere": {"identity": True}}},
+        {"stem": {"conv1": {"stride": 1}}},
+    ],
+    ids=str,
+)
+def test_a_description_that_selfsup_did_not_write_is_refused(
+    change: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing in it reaches timm but sizes: `checkpoint_path` would have it open a pickle."""
+    import timm
+
+    encoder = build_encoder("resnet18", 32, seed=0)
+    save_encoder(encoder, tmp_path)
+    (tmp_path / "encoder.json").write_text(json.dumps({**encoder.description(), **change}))
+    asked = []
+    make = timm.create_model
+    monkeypatch.setattr(timm, "create_model", lambda *given, **more: asked.append(more) or make(*given, **more))
+    with pytest.raises(InputError, match="not one that selfsup wrote") as caught:
+        load_encoder(tmp_path)
+    assert "\n" not in str(caught.value)
+    assert all(set(more) <= {"pretrained", "num_classes"} for more in asked)
+
+
+@pytest.mark.parametrize(
+    "content", [b"\xff\xfe{", b'["name", "image_size"]', b"[" * 100_000], ids=["utf", "list", "deep"]
+)
+def test_a_text_that_describes_nothing_is_passed_over(content: bytes, tmp_path: Path) -> None:
+    """The weights say it themselves; where they do not, a sentence says so."""
+    save_encoder(build_encoder("small", 32, seed=0), tmp_path)
+    (tmp_path / "encoder.json").write_bytes(content)
+    assert load_encoder(tmp_path).name == "small"
+    save_file(load_file(tmp_path / "encoder.safetensors"), tmp_path / "encoder.safetensors")
+    with pytest.raises(InputError, match="does not say which encoder"):
+        load_encoder(tmp_path)
+
+
+@pytest.mark.parametrize("prefix", ["", "encoder.inner.", "backbone.", "model.", "student.backbone."])
 def test_initial_weights_from_a_file(prefix: str, tmp_path: Path) -> None:
     """Weights come in whatever their prefix; a classifier is ignored, a missing tensor is named."""
     source, target = build_encoder("regnety_002", 32, seed=0), build_encoder("regnety_002", 32, seed=1)

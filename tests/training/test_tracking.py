@@ -1,5 +1,7 @@
 """Trackers get what the journal gets, go on with the same run, and never stop one."""
 
+import importlib
+import os
 import signal
 import sys
 from pathlib import Path
@@ -21,6 +23,7 @@ QUICK: dict[str, Any] = {
     "steps": 6, "batch_size": 8, "image_size": 32, "threads": 1, "precision": "float32", "layout": "contiguous",
 }  # fmt: skip
 MODULES = {"tensorboard": "torch.utils.tensorboard", "wandb": "wandb", "mlflow": "mlflow"}
+SILENCED = ("MLFLOW_DISABLE_TELEMETRY", "DO_NOT_TRACK")
 
 
 class Service:
@@ -90,6 +93,13 @@ class Service:
         )
 
 
+@pytest.fixture(autouse=True)
+def own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in SILENCED:
+        monkeypatch.setenv(name, "")  # so that it is put back even if it was not there
+        monkeypatch.delenv(name)
+
+
 @pytest.fixture
 def service(monkeypatch: pytest.MonkeyPatch) -> Service:
     for name in ("WANDB_MODE", "WANDB_PROJECT", "MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME"):
@@ -156,6 +166,20 @@ def test_nothing_needs_a_network(service, tmp_path, monkeypatch):
     assert own_mlflow["uri"] == "http://server"
 
 
+@pytest.mark.parametrize("own", [None, "false"])
+def test_mlflow_sends_no_usage_data(monkeypatch, own):
+    """Said before it is imported, which is when it asks; whoever wants to send some says so in the environment."""
+    if own is not None:
+        for name in SILENCED:
+            monkeypatch.setenv(name, own)
+    seen: list[list[str | None]] = []
+    monkeypatch.setattr(importlib, "import_module", lambda _: seen.append([os.environ.get(name) for name in SILENCED]))
+
+    check_trackers(["wandb", "mlflow"])
+
+    assert seen == [[own, own], [own or "true"] * 2]
+
+
 @pytest.mark.parametrize("kind", ["open", "write", "close"])
 def test_a_tracker_that_fails_costs_one_warning(service, tmp_path, kind):
     """The record is whole, and the sentence is one line."""
@@ -181,6 +205,17 @@ def test_a_missing_package_is_one_sentence_with_its_extra(tmp_path, monkeypatch,
 
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_package_that_breaks_is_one_sentence_too(monkeypatch):
+    """Packages that do not fit each other fail in many ways."""
+
+    def broken(name: str) -> None:
+        raise AttributeError("module 'numpy' has\nno attribute 'float'")
+
+    monkeypatch.setattr(importlib, "import_module", broken)
+    with pytest.raises(InputError, match=r"imported \(module 'numpy' has no attribute 'float'\); try"):
+        check_trackers("wandb")
 
 
 @pytest.mark.parametrize("flags", [["--track", "wandb,mlflow"], ["--track", "wandb", "--track", "mlflow"]])

@@ -144,6 +144,7 @@ def test_blunt_treats_the_stated_share() -> None:
     touched = ((patches.blunt(given, 0.5, smallest=0.25) - given).abs().flatten(2) > 1e-4).any(2)
     # a third of an eighth of the draws keeps the full side of 8 pixels
     assert 0.38 < touched.float().mean().item() < 0.52
+    assert (touched.any(1) & ~touched.all(1)).any(), "each patch decides for itself"
 
 
 def test_assembled_patches_are_the_image() -> None:

@@ -32,9 +32,11 @@ def test_set_is_distinct_permutations_far_apart(count: int, pieces: int, criteri
 
 
 def test_means_are_the_known_bounds() -> None:
-    """The mean distance of 64 reaches 8.125 of 9, that of all 72 affine maps 8.1127, that of all 24 3.13."""
-    for count, pieces, expected in ((64, 9, 8.125), (72, 9, 8.1127), (24, 4, 3.1304)):
-        made = permutation_set(count, pieces)
+    """The mean distance of 64 reaches 8.125 of 9 by either criterion; the paper's leaves pairs 2 apart."""
+    cases = ((64, 9, "minimum", 8.125), (64, 9, "mean", 8.125), (72, 9, "minimum", 8.1127), (24, 4, "minimum", 3.1304))
+    assert distances(permutation_set(64, 9, "mean"))[~np.eye(64, dtype=bool)].min() == 2
+    for count, pieces, criterion, expected in cases:
+        made = permutation_set(count, pieces, criterion)  # type: ignore[arg-type]
         assert distances(made)[~np.eye(count, dtype=bool)].mean() == pytest.approx(expected, abs=1e-4)
 
 
@@ -55,3 +57,5 @@ def test_impossible_counts_are_refused() -> None:
     """Four pieces have 24 permutations."""
     with pytest.raises(InputError, match="4 pieces have 24 permutations, got 25"):
         permutation_set(25, 4)
+    with pytest.raises(InputError, match="choose 2 to 2,000"):
+        permutation_set(5000, 9)

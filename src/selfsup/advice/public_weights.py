@@ -1,20 +1,24 @@
 """Public weights of a file as an encoder: read from safetensors only, never fetched. Loads torch."""
 
-import json
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from torch import Tensor
 
+from selfsup.advice.references import readable
 from selfsup.errors import InputError
+from selfsup.networks.descriptions import find_description
 from selfsup.networks.encoders import (
     IMAGENET_MEAN,
     IMAGENET_STD,
     Encoder,
     build_encoder,
+    fitting_tensors,
     load_encoder,
     load_weights,
+    trained_tensors,
 )
 from selfsup.networks.files import read_tensors
 from selfsup.networks.names import BUILT_IN, architecture
@@ -43,10 +47,11 @@ def open_weights(file: Path, name: str | None, own: str, image_size: int) -> Ope
         image_size: side of the images in pixels.
 
     Raises:
-        InputError: if not all tensors of the encoder are in the file.
+        InputError: if not all tensors of the encoder are in the file, or it cannot be read.
     """
-    tensors, metadata = read_tensors(file)
-    if name is None and _describes_itself(file, metadata):
+    with readable(file):
+        tensors, metadata = read_tensors(file)
+    if name is None and find_description(file, metadata, beside_first=False) is not None:
         loaded = load_encoder(file)
         encoder, words = _at_size(loaded, image_size, file), loaded.name
         if loaded.image_size != image_size:
@@ -60,19 +65,6 @@ def open_weights(file: Path, name: str | None, own: str, image_size: int) -> Ope
 def _structure(encoder: Encoder) -> dict[str, Any]:
     description = encoder.description()
     return {part: description[part] for part in ("name", "arguments", "stem", "width", "stage_names")}
-
-
-def _describes_itself(file: Path, metadata: Mapping[str, str]) -> bool:
-    """Say whether a file carries, or has beside it, what selfsup writes of an encoder."""
-    beside = file.with_suffix(".json")
-    texts = [metadata.get("selfsup", ""), beside.read_text(encoding="utf-8") if beside.is_file() else ""]
-    for text in texts:
-        try:
-            if {"name", "image_size"} <= set(json.loads(text)):
-                return True
-        except (ValueError, TypeError):
-            continue
-    return False
 
 
 def _at_size(encoder: Encoder, image_size: int, file: Path) -> Encoder:
@@ -100,17 +92,19 @@ def _filled(
     if fitted.stem or fitted.arguments:
         ways += [(encoder, f"{fitted.name} with its own stem") for encoder in _unchanged(fitted)]
     for encoder, words in ways:
-        if _fitting(encoder, tensors) == _size(encoder) and not load_weights(encoder, file).missing:
-            return encoder, words
-    most = max((encoder for encoder, _ in ways), key=lambda encoder: _fitting(encoder, tensors))
+        with suppress(InputError):  # too few tensors fit: the next way may do
+            if not load_weights(encoder, file).missing:
+                return encoder, words
+    counts = [(len(fitting_tensors(encoder, tensors)), len(trained_tensors(encoder))) for encoder, _ in ways]
+    fitting, wanted = max(counts, key=lambda count: count[0])
     would_do = (
         f"give the name that the weights were trained under, as in --reference {file.name}=resnet18"
         if named
         else f"write --reference {file.name}=NAME, with timm's name of their architecture"
     )
     raise InputError(
-        f"{file} fits {name} at {image_size} pixels in {_fitting(most, tensors)} of {_size(most)} tensors, and a "
-        f"reference needs all; {would_do}."
+        f"{file} fits {name} at {image_size} pixels in {fitting} of {wanted} tensors, and a reference "
+        f"needs all; {would_do}."
     )
 
 
@@ -123,22 +117,6 @@ def _unchanged(fitted: Encoder) -> list[Encoder]:
         except (TypeError, RuntimeError, AssertionError, ValueError, IndexError, ZeroDivisionError):
             continue
     return found
-
-
-def _wanted(encoder: Encoder) -> dict[str, Tensor]:
-    return {key: value for key, value in encoder.inner.state_dict().items() if not key.endswith("num_batches_tracked")}
-
-
-def _size(encoder: Encoder) -> int:
-    return len(_wanted(encoder))
-
-
-def _fitting(encoder: Encoder, tensors: Mapping[str, Tensor]) -> int:
-    """Count the encoder's tensors that a file holds, whatever stands in front of their names."""
-    return sum(
-        any(value.shape == tensor.shape and f".{name}".endswith(f".{key}") for name, tensor in tensors.items())
-        for key, value in _wanted(encoder).items()
-    )
 
 
 def _colours(name: str) -> tuple[tuple[float, ...], tuple[float, ...]]:

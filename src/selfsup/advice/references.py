@@ -4,7 +4,8 @@ They saw other images, mostly with labels and for far longer than a trial, and o
 what they reach says what can be had for nothing, not which pretext task is better.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from hashlib import file_digest
 from pathlib import Path
@@ -51,14 +52,34 @@ def open_references(given: Sequence[str | Path]) -> list[Reference]:
     """Find the files that were given, each as `FILE.safetensors` or `FILE.safetensors=ENCODER`.
 
     Raises:
-        InputError: if a file is missing or of another kind, or an encoder is unknown.
+        InputError: if a file is missing, unreadable or of another kind, or an encoder is unknown.
     """
-    found = {(file.resolve(), encoder): None for file, encoder in map(_parts, map(str, given))}
+    found: dict[tuple[Path, str | None], str] = {}
+    for text in map(str, given):
+        with readable(text):
+            file, encoder = _parts(text)
+            found[file, encoder] = _fingerprint(file)
     names = _telling([file for file, _ in found])
     return [
-        Reference(name, str(file), encoder, _fingerprint(file))
-        for name, (file, encoder) in zip(names, found, strict=True)
+        Reference(name, str(file), encoder, content)
+        for name, ((file, encoder), content) in zip(names, found.items(), strict=True)
     ]
+
+
+@contextmanager
+def readable(given: str | Path) -> Iterator[None]:
+    """Turn what the system says against a file into one sentence.
+
+    Raises:
+        InputError: where a name is too long, a home is nobody's, or a file may not be read.
+    """
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        why = (error.strerror if isinstance(error, OSError) else None) or error
+        raise InputError(
+            f"The reference {str(given)!r} cannot be read ({why}); give a {SUFFIX} file that can be opened."
+        ) from error
 
 
 def refuse_other_weights(planned: Sequence[Reference], now: Sequence[Reference]) -> None:
@@ -78,11 +99,13 @@ def refuse_other_weights(planned: Sequence[Reference], now: Sequence[Reference])
 def _parts(given: str) -> tuple[Path, str | None]:
     """Take a file and its encoder apart; a file may have `=` in its name."""
     path, encoder = Path(given).expanduser(), None
-    if not path.exists() and "=" in given:
+    if not path.exists() and "=" in given and not given.endswith(SUFFIX):
         before, _, encoder = given.rpartition("=")
         path = Path(before).expanduser()
         check_encoder_name(encoder)
-    file = path / "encoder.safetensors" if path.is_dir() else path
+    file = (path / "encoder.safetensors" if path.is_dir() else path).absolute()  # links keep their names
+    if "," in str(file):
+        raise InputError(f"{str(file)!r} has a comma in its path, and commas separate references; rename or move it.")
     if file.suffix != SUFFIX:
         raise InputError(
             f"A reference is a file of weights that ends in {SUFFIX}, got {given!r}; pickled weights are not read."

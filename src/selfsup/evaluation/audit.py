@@ -17,12 +17,12 @@ from selfsup.data.images import ImageStore, open_images
 from selfsup.draws import reseed
 from selfsup.errors import InputError
 from selfsup.evaluation.features import device_named
-from selfsup.evaluation.shortcuts import CHANGES, SHORTCUTS, Images, Shortcut, texture
+from selfsup.evaluation.shortcuts import CHANGES, SHORTCUTS, Images, Shortcut, marks_of, texture
 from selfsup.method import Batch, Method
 from selfsup.progress import Progress, silent
 from selfsup.run import Run, write_json
 from selfsup.training.loop import as_list
-from selfsup.training.restored import restored
+from selfsup.training.restored import restored, step_of_run
 
 BATCH = 64
 FEWEST = 8
@@ -62,6 +62,9 @@ def audit(
     """
     found = run if isinstance(run, Run) else Run.open(run)
     config = found.config
+    missing = {"method", "encoder", "image_size", "store_size", "seed", "resolved"} - set(config)
+    if missing:
+        raise InputError(f"The run {str(found.folder)!r} has a config.yaml without {', '.join(sorted(missing))}.")
     name, family = config["method"], methods.entry(config["method"]).family
     looked_for = [shortcut for shortcut in SHORTCUTS if {name, family} & set(shortcut.tasks)]
     if not looked_for:
@@ -75,20 +78,31 @@ def audit(
     asked = _Asked(images, count, seed, place)
     total = len(looked_for) + 2 + len(CHANGES)
     level = 1 - 0.05 / len(looked_for)
+    real = asked.values(method, lambda images: images)
+    noise = asked.values(method, texture)
     checks, changes = [], []
     for number, shortcut in enumerate(looked_for):
-        values = asked.values(method, partial(_made, shortcut, asked.mean_image))
-        checks.append({"images": shortcut.name, "would_use": shortcut.meaning} | _judged(method, values, level))
-        progress("audit", number + 1, total)
-    what_if = None if gapless is None else _judged(gapless, asked.values(gapless, texture), 0.95)
-    real = asked.values(method, lambda images: images)
-    for number, (change, make) in enumerate(CHANGES.items()):
+        values = asked.values(method, partial(_made, shortcut, asked.marks))
+        leak = _above(method, values, level)
+        if shortcut.on_noise:
+            leak = leak and _better(method, values - noise, level)
+        if shortcut.by_content:
+            leak = not _better(method, real - values, level)
+        check = {"images": shortcut.name, "would_use": shortcut.meaning, "above_chance": _above(method, values, level)}
+        checks.append(check | _interval(values, level) | {"leak": leak})
+        progress("audit", number + 3, total)
+    what_if = None
+    if gapless is not None:
+        values = asked.values(gapless, texture)
+        what_if = _interval(values, 0.95) | {"leak": _above(gapless, values, 0.95)}
+    for change, make in CHANGES.items():
         changes.append({"change": change} | _interval(asked.values(method, make) - real, 0.95))
-        progress("audit", len(looked_for) + 3 + number, total)
+    progress("audit", total, total)
     result = {
         "method": name,
+        "step": step_of_run(found),
         "measure": method.headline,
-        "images": asked.batches * BATCH,
+        "images": asked.batches * asked.batch,
         "chance": method.headline_chance,
         "real": _interval(real, 0.95),
         "checks": checks,
@@ -101,17 +115,20 @@ def audit(
     return result
 
 
-def _made(shortcut: Shortcut, mean_image: Tensor, images: Images) -> Images:
-    return shortcut.make(images, mean_image)
+def _made(shortcut: Shortcut, marks: Tensor, images: Images) -> Images:
+    return shortcut.make(images, marks)
 
 
-def _judged(method: Method, values: np.ndarray, level: float) -> dict[str, Any]:
-    """Give the interval and whether it lies on the better side of chance."""
-    found = _interval(values, level)
+def _above(method: Method, values: np.ndarray, level: float) -> bool:
+    """Say whether the interval lies on the better side of chance."""
     # not known before the first batch where it depends on the batch's size
-    chance = method.headline_chance or 0.0
-    above = found["low"] - chance if method.headline_rises else chance - found["high"]
-    return found | {"leak": above > 1e-6}  # equal batches have an interval of no width, and rounding is no leak
+    return _better(method, values - (method.headline_chance or 0.0), level)
+
+
+def _better(method: Method, differences: np.ndarray, level: float) -> bool:
+    """Say whether the interval of differences lies on the better side of 0."""
+    found = _interval(differences if method.headline_rises else -differences, level)
+    return found["low"] > 1e-6  # equal batches have an interval of no width, and rounding is no leak
 
 
 class _Asked:
@@ -119,12 +136,16 @@ class _Asked:
 
     def __init__(self, images: ImageStore, count: int, seed: int, device: torch.device) -> None:
         self.images, self.seed, self.device = images, seed, device
-        self.batches = count // BATCH
-        # small folders are gone through more than once: views and textures differ each time
+        self.batch = min(BATCH, len(images))
+        self.batches = count // self.batch
+        # small folders are gone through more than once, but no image stands twice in a batch: it would match itself
+        whole = len(images) // self.batch * self.batch
         order = np.random.default_rng(seed)
-        rounds = -(-count // len(images))
-        self.order = np.concatenate([order.permutation(len(images)) for _ in range(rounds)])
-        self.mean_image = torch.stack([x.mean(0) for x in self._all()]).mean(0)
+        rounds = -(-self.batches * self.batch // whole)
+        self.order = np.concatenate([order.permutation(len(images))[:whole] for _ in range(rounds)])
+        sums = torch.stack([torch.stack([x.mean(0), x.square().mean(0)]) for x in self._all()]).mean(0)
+        deviation = (sums[1] - sums[0].square()).clamp_min(0).sqrt()
+        self.marks = marks_of(sums[0], deviation, min(len(images), len(self.order)))
 
     def values(self, method: Method, make: Callable[[Images], Images]) -> np.ndarray:
         """Give the headline of each batch of changed images; views are drawn alike for every change."""
@@ -139,7 +160,7 @@ class _Asked:
 
     def _all(self) -> Iterator[Images]:
         for number in range(self.batches):
-            rows = self.order[number * BATCH : (number + 1) * BATCH]
+            rows = self.order[number * self.batch : (number + 1) * self.batch]
             yield as_floats(torch.from_numpy(self.images.rows(rows)).to(self.device))
 
 
@@ -154,8 +175,8 @@ def _headline(method: Method, batch: Batch) -> float:
 
 def _without_gaps(run: Run, method: Method, images: ImageStore, device: torch.device) -> Method | None:
     """Give the same model with tiles that touch, if it cuts tiles and its head takes them at any size."""
-    cell, head = getattr(method, "cell", None), run.config.get("head")
-    if cell is None or head == "cfn" or run.config["encoder"] == "alexnet":
+    cell = getattr(method, "cell", None)
+    if cell is None or type(method.head).__name__ == "CFNHead":
         return None
     return restored(run, images, device, {"tile": cell})
 

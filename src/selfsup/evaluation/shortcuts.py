@@ -19,8 +19,10 @@ from selfsup.views.warps import affine
 
 Images = Float[Tensor, "B 3 S S"]
 
-TURNING = ("rotation", "aet")
-"""Tasks that ask for a turn."""
+PLACES = ("rotation", "jigsaw", "context")
+"""Tasks that ask where, or which way round, something is."""
+LOOKED_AT = 64
+"""Side in pixels at which the slow changes of a mean image are looked for."""
 CONTRAST = 0.15
 """Standard deviation of the textures."""
 
@@ -32,9 +34,13 @@ class Shortcut(NamedTuple):
     meaning: str
     """What a method uses that is better than chance on them."""
     tasks: tuple[str, ...]
-    """Methods or families whose task cannot be solved on them otherwise."""
-    make: Callable[[Images, Images], Images]
-    """From images and the mean image of the folder."""
+    """Methods, or families, that it says something about."""
+    make: Callable[[Images, Tensor], Images]
+    """From images and the marks of the folder [3, S, S]."""
+    on_noise: bool = False
+    """Made of `texture`: only what is better than on that is its own."""
+    by_content: bool = False
+    """An untrained network is above chance too: a leak is to be as good as on real images."""
 
 
 def flat(images: Images) -> Images:
@@ -72,20 +78,31 @@ def lens(images: Images, reach: float = 0.04) -> Images:
     return (images.mean((1, 2, 3), keepdim=True) + CONTRAST * inside).clamp(0, 1)
 
 
-def marks(images: Images, mean_image: Float[Tensor, "3 S S"]) -> Images:
-    """Put what all images have in the same place, such as dates, frames and watermarks, on noise.
+def marked(images: Images, marks: Float[Tensor, "3 S S"]) -> Images:
+    """Put the marks of a folder on noise."""
+    return (texture(images) + marks).clamp(0, 1)
+
+
+def marks_of(
+    mean_image: Float[Tensor, "3 S S"], deviation: Float[Tensor, "3 S S"], count: int
+) -> Float[Tensor, "3 S S"]:
+    """Find what all images have in the same place: thin frames, dates, small stamps.
 
     Args:
-        images: give mean colours and the shape.
         mean_image: over the folder; its slow changes, such as a brighter sky, are content and taken out.
+        deviation: of each pixel over the folder.
+        count: images of the folder; what the mean of few still shows of each is no mark.
+
+    Returns: what the mean has there above its surroundings, 0 elsewhere.
     """
     side = mean_image.shape[-1]
-    radius = max(1, side // 8)
-    padded = F.pad(mean_image[:, None], [radius] * 4, mode="reflect")
+    small = F.interpolate(mean_image[None], size=min(side, LOOKED_AT), mode="area")[0]
+    radius = max(1, small.shape[-1] // 8)
+    padded = F.pad(small[:, None], [radius] * 4, mode="reflect")
     # the median of a window passes over what fills less than half of it, and follows slow changes
-    slow = F.unfold(padded, 2 * radius + 1).median(dim=1).values.view(-1, side, side)
-    sharp = mean_image - slow
-    return (texture(images) + sharp).clamp(0, 1)
+    slow = F.unfold(padded, 2 * radius + 1).median(dim=1).values.view_as(small)
+    sharp = mean_image - F.interpolate(slow[None], size=(side, side), mode="bilinear")[0]
+    return sharp.masked_fill(sharp.abs() <= 4 * deviation / count**0.5, 0.0)
 
 
 def reencoded(images: Images, quality: int = 50) -> Images:
@@ -115,13 +132,15 @@ def shifted_channels(images: Images) -> Images:
 
 
 SHORTCUTS = (
-    Shortcut("flat", "the borders its own views make", ("predictive",), lambda images, _: flat(images)),
-    Shortcut("flat", "the mean colour alone", ("contrastive", "instance"), lambda images, _: flat(images)),
-    Shortcut("symmetric", "something that is not in the image", TURNING, lambda images, _: symmetric(images)),
-    Shortcut("texture", "edges that continue", ("predictive",), lambda images, _: texture(images)),
-    Shortcut("lens", "colour fringes of a lens", ("predictive",), lambda images, _: lens(images)),
-    Shortcut("jpeg", "the blocks of JPEG files", ("predictive",), lambda images, _: reencoded(texture(images))),
-    Shortcut("marks", "marks that all images have", ("predictive",), marks),
+    Shortcut("flat", "the borders its own views make", (*PLACES, "aet"), lambda images, _: flat(images)),
+    Shortcut(
+        "flat", "the mean colour alone", ("contrastive", "counting"), lambda images, _: flat(images), by_content=True
+    ),
+    Shortcut("symmetric", "something that is not in the image", ("rotation",), lambda images, _: symmetric(images)),
+    Shortcut("texture", "edges that continue", PLACES, lambda images, _: texture(images)),
+    Shortcut("lens", "colour fringes of a lens", PLACES, lambda images, _: lens(images), on_noise=True),
+    Shortcut("jpeg", "the blocks of JPEG files", PLACES, lambda images, _: reencoded(texture(images)), on_noise=True),
+    Shortcut("marks", "marks that all images have", PLACES, marked, on_noise=True),
 )
 """Images without content."""
 

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from selfsup import draws
 from selfsup.errors import InputError
 from selfsup.method import Batch, Method, Objective
-from selfsup.networks.encoders import Encoder
+from selfsup.networks.encoders import Encoder, takes
 from selfsup.recipe import Recipe
 from selfsup.views import color, crops, patches, sheets
 
@@ -91,14 +91,9 @@ class Context(Method):
         size = encoder.image_size
         self.form = form or ("grid" if size >= 64 else "pairs")
         across = 3 if self.form == "grid" else 2
-        self.patch = patch or (size // 4 if self.form == "grid" else size * 3 // 8)
+        self.patch = (size // 4 if self.form == "grid" else size * 3 // 8) if patch is None else patch
         self.gap = (self.patch // 3 if self.form == "grid" else self.patch // 2) if gap is None else gap
         self.jitter = max(1, round(7 * self.patch / 96)) if jitter is None else jitter
-        if not self.gap > 2 * self.jitter >= 0:
-            raise InputError(
-                f"Patches with a gap of {self.gap} pixels and jitter {self.jitter} may touch; the gap must be above "
-                "twice the jitter."
-            )
         # room for jitter too: a patch pushed back into the image would lie nearer than its label says
         self.needed = across * self.patch + (across - 1) * self.gap + 2 * self.jitter
         if self.patch < 8 or self.needed > size:
@@ -107,12 +102,19 @@ class Context(Method):
                 f"{self.needed} pixels, the images have {size}; a patch has at least 8, so use a smaller gap, "
                 "--form pairs, or larger images."
             )
-        if pairs < 1:
-            raise InputError(f"pairs must be at least 1, got {pairs}.")
+        if not self.gap > 2 * self.jitter >= 0:
+            raise InputError(
+                f"Patches with a gap of {self.gap} pixels and jitter {self.jitter} may touch; the gap must be above "
+                "twice the jitter, and the jitter 0 or above."
+            )
+        for name, number in (("pairs", pairs), ("hidden", hidden)):
+            if number < 1:
+                raise InputError(f"{name} must be at least 1, got {number}.")
         for name, share in (("dropped", dropped), ("grayscale", grayscale), ("blunted", blunted)):
             if not 0 <= share <= 1:
                 raise InputError(f"{name} is a share in [0, 1], got {share}.")
         self.encoder = encoder
+        self.side = self.patch if takes(encoder, self.patch) else size
         self.pairs, self.colours, self.flip = pairs, colours, flip
         self.dropped, self.grayscale, self.blunted = dropped, grayscale, blunted
         self.head = nn.Sequential(
@@ -146,8 +148,8 @@ class Context(Method):
         return patches.equalize(cut) * self.encoder.std.view(3, 1, 1) + self.encoder.mean.view(3, 1, 1)
 
     def features(self, seen: Float[Tensor, "B P 3 s s"]) -> Float[Tensor, "B P D"]:
-        """Encode every patch once, on its own."""
-        return self.encoder.vector(seen.flatten(0, 1)).view(*seen.shape[:2], -1)
+        """Encode every patch once, on its own, enlarged where the encoder takes none that small."""
+        return self.encoder.vector(crops.resize(seen.flatten(0, 1), self.side)).view(*seen.shape[:2], -1)
 
     def compare(self, features: Float[Tensor, "B P D"], asked: Pairs) -> Float[Tensor, "N 8"]:
         """Give logits of the directions for each pair."""
@@ -159,7 +161,7 @@ class Context(Method):
         return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
     def figures(self, batch: Batch) -> dict[str, Tensor]:
-        """Draw first patches with the second where it was (left) and where the network puts it (right)."""
+        """Draw first patches with the second where it was (above) and where the network puts it (below)."""
         cut = self.cut(batch.images[:8])
         answers = self.compare(self.features(self.disguise(cut.patches)), cut).argmax(1).view(cut.label.shape)
         everyone = torch.arange(len(cut.label), device=cut.label.device)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from selfsup import draws, processes
 from selfsup.errors import InputError
 from selfsup.method import Batch, Method, Objective
-from selfsup.networks.encoders import Encoder
+from selfsup.networks.encoders import Encoder, takes
 from selfsup.recipe import Recipe
 from selfsup.views import color, crops, downsampling
 
@@ -198,19 +198,6 @@ def pairs_of(count: int, device: torch.device) -> Int[Tensor, " {count}"]:
 
 
 @torch.no_grad()
-def takes(encoder: Encoder, side: int) -> bool:
-    """Say whether the encoder takes images of another size; transformers often do not."""
-    was_training = encoder.training
-    encoder.eval()
-    try:
-        encoder.vector(encoder.mean.new_zeros(1, 3, side, side))
-    except (AssertionError, RuntimeError, ValueError):
-        return False
-    finally:
-        encoder.train(was_training)
-    return True
-
-
 def drawn(views: Float[Tensor, "B 5 3 s s"], counts: Counts) -> Float[Tensor, "3 H W"]:
     """Lay out a row for each image: its tiles and the whole, underlined in the colour of their bars, and the bars."""
     larger = max(1, 48 // views.shape[-1])

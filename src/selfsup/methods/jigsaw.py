@@ -5,14 +5,14 @@ from collections.abc import Iterator
 from typing import ClassVar, Literal
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from selfsup import draws
 from selfsup.errors import InputError
 from selfsup.method import Batch, Method, Objective
-from selfsup.networks.encoders import Encoder
+from selfsup.networks.encoders import Encoder, takes
 from selfsup.recipe import Recipe
 from selfsup.views import color, crops, patches, sheets
 from selfsup.views.permutations import permutation_set
@@ -74,27 +74,26 @@ class Jigsaw(Method):
         flip: bool = True,
     ) -> None:
         super().__init__()
-        self.grid = (3 if encoder.image_size >= 48 else 2) if grid is None else grid
+        size = encoder.image_size
+        self.grid = (3 if size >= 48 else 2) if grid is None else grid
         if self.grid not in (2, 3):
             raise InputError(f"A puzzle has a grid of 2 or 3 tiles along a side, got {grid}.")
-        self.cell = -(-encoder.image_size // self.grid)
+        self.cell = -(-size // self.grid)
         usual = round(self.cell * (64 / 75 if self.cell >= LARGE_CELL else 0.75))
         self.tile = usual if tile is None else tile
         if not 8 <= self.tile <= self.cell:
             raise InputError(
-                f"A tile of {self.tile} pixels does not suit cells of {self.cell} pixels ({encoder.image_size} pixels "
-                f"cut by {self.grid}); a tile has 8 to {self.cell}, so use a smaller grid or larger images."
+                f"A tile of {self.tile} pixels does not suit cells of {self.cell} pixels ({size} pixels cut by "
+                f"{self.grid}); a tile has 8 to {self.cell}, so use a smaller grid or larger images."
             )
-        if puzzles < 1:
-            raise InputError(f"puzzles must be at least 1, got {puzzles}.")
-        if not 0 <= grayscale <= 1:
-            raise InputError(f"grayscale is a share of images in [0, 1], got {grayscale}.")
+        self.channel_shift = _shift(channel_shift, self.cell, self.tile)
+        _check(puzzles, grayscale, hidden)
         pieces = self.grid**2
-        count = permutations or (64 if pieces == 9 else 24)
+        count = (64 if pieces == 9 else 24) if permutations is None else permutations
         self.register_buffer("permutations", torch.from_numpy(permutation_set(count, pieces, criterion)))
         self.encoder = encoder
+        self.side = self.tile if takes(encoder, self.tile) else size
         self.puzzles, self.grayscale, self.flip = puzzles, grayscale, flip
-        self.channel_shift = round(2 * self.cell / 75) if channel_shift is None else channel_shift
         kind = head or ("cfn" if encoder.name == "alexnet" else "pooled")
         self.head = _cfn_head(self, hidden or 4096) if kind == "cfn" else _pooled_head(self, hidden or 1024)
         self.headline_chance = 1 / count  # type: ignore[misc]
@@ -117,18 +116,19 @@ class Jigsaw(Method):
         side = min(self.grid * self.cell, images.shape[-1])
         # without padding: a black border would say where a tile comes from
         views = crops.random_crop(images, side, pad=0, flip=self.flip)
-        views = color.grayscale(views, self.grayscale)
-        top, left = (
-            patches.jittered(start, self.cell - self.tile) for start in patches.cells(views, self.grid, self.cell)
-        )
+        gray = draws.happens(images, self.grayscale)
+        views = color.gray_chosen(views, gray)
+        # a channel that left its cell would meet its neighbour's, or the edge of the image
+        room = self.cell - self.tile - 2 * self.channel_shift
+        starts = patches.cells(views, self.grid, self.cell)
+        top, left = (patches.jittered(start + self.channel_shift, room) for start in starts)
         if self.channel_shift:
-            top = patches.channel_shifts(top, 3, self.channel_shift)
-            left = patches.channel_shifts(left, 3, self.channel_shift)
+            top, left = (self._shifted(place, gray) for place in (top, left))
         return patches.cut(views, top, left, self.tile)
 
     def features(self, tiles: Float[Tensor, "B P 3 t t"]) -> Float[Tensor, "B P D"]:
-        """Encode every tile on its own."""
-        flat = tiles.flatten(0, 1)
+        """Encode every tile on its own, enlarged where the encoder takes none that small."""
+        flat = crops.resize(tiles.flatten(0, 1), self.side)
         encoded = self.encoder(flat).flatten(1) if isinstance(self.head, CFNHead) else self.encoder.vector(flat)
         return encoded.view(*tiles.shape[:2], -1)
 
@@ -152,9 +152,33 @@ class Jigsaw(Method):
         placed[everyone, answer] = given
         return {"puzzles, and as they were solved": sheets.rows([patches.assemble(p, 1) for p in (given, placed)])}
 
+    def _shifted(self, places: Int[Tensor, "B P"], gray: Bool[Tensor, " B"]) -> Int[Tensor, "B P 3"]:
+        """Move the channels of each tile against each other, except in gray puzzles, which stay gray."""
+        shifted = patches.channel_shifts(places, 3, self.channel_shift)
+        return torch.where(gray[:, None, None], places[:, :, None], shifted)
+
     def _as_colours(self, standardized: Float[Tensor, "*P 3 t t"]) -> Float[Tensor, "*P 3 t t"]:
         """Give what the encoder's own normalization turns into mean 0 and standard deviation 1."""
         return standardized * self.encoder.std.view(3, 1, 1) + self.encoder.mean.view(3, 1, 1)
+
+
+def _shift(given: int | None, cell: int, tile: int) -> int:
+    """Give the shift of channels: 2 pixels in a cell of 75, and no more than the cell has room for."""
+    most = (cell - tile) // 2
+    if given is None:
+        return min(round(2 * cell / 75), most)
+    if not 0 <= given <= most:
+        raise InputError(f"channel_shift is 0 to {most} pixels for tiles of {tile} in cells of {cell}, got {given}.")
+    return given
+
+
+def _check(puzzles: int, grayscale: float, hidden: int | None) -> None:
+    if puzzles < 1:
+        raise InputError(f"puzzles must be at least 1, got {puzzles}.")
+    if not 0 <= grayscale <= 1:
+        raise InputError(f"grayscale is a share of images in [0, 1], got {grayscale}.")
+    if hidden is not None and hidden < 1:
+        raise InputError(f"hidden must be at least 1, got {hidden}; leave it out for the usual width.")
 
 
 class CFNHead(nn.Module):
@@ -190,7 +214,7 @@ class CFNHead(nn.Module):
 
 def _cfn_head(method: Jigsaw, hidden: int) -> nn.Module:
     with torch.no_grad():
-        width = method.encoder.eval()(torch.zeros(1, 3, method.tile, method.tile)).numel()
+        width = method.encoder.eval()(torch.zeros(1, 3, method.side, method.side)).numel()
     method.encoder.train()
     return CFNHead(width, method.grid**2, 1024, hidden, len(method.permutations))
 

@@ -1,7 +1,7 @@
 """The encoder: what pretraining is for. A built-in network or any of timm's behind one small surface."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,13 +13,15 @@ from torch import Tensor, nn
 
 from selfsup.errors import InputError
 from selfsup.networks import built_in, fitting
+from selfsup.networks.descriptions import find_description
 from selfsup.networks.files import read_tensors, write_atomically
 from selfsup.networks.names import BUILT_IN, architecture, check_encoder_name
 from selfsup.networks.norm import reestimate_norms
 
 __all__ = [
     "IMAGENET_MEAN", "IMAGENET_STD", "Encoder", "Matched", "behind_last_map", "build_encoder", "check_encoder_name",
-    "load_encoder", "load_weights", "reestimate_norms", "save_encoder", "write_atomically", "write_weights",
+    "fitting_tensors", "load_encoder", "load_weights", "reestimate_norms", "save_encoder", "trained_tensors",
+    "write_atomically", "write_weights",
 ]  # fmt: skip
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -198,7 +200,13 @@ def load_encoder(place: Path | str) -> Encoder:
     place = Path(place)
     weights = place / "encoder.safetensors" if place.is_dir() else place.with_suffix(".safetensors")
     tensors, metadata = read_tensors(weights)
-    description = _description_of(place, weights, metadata)
+    description = find_description(weights, metadata, beside_first=place.is_dir())
+    if description is None:
+        raise InputError(
+            f"{weights} does not say which encoder it holds, and there is no readable "
+            f"{weights.with_suffix('.json').name} beside it; give a run folder, or use the file as initial weights "
+            "(--init)."
+        )
     check_encoder_name(description["name"], description["image_size"])
     with torch.random.fork_rng(devices=[]):  # initial weights are drawn and overwritten
         encoder = Encoder(description)
@@ -213,6 +221,20 @@ def load_encoder(place: Path | str) -> Encoder:
     return encoder
 
 
+def takes(encoder: Encoder, side: int) -> bool:
+    """Say whether an encoder takes images of another side; transformers and networks of large strides often do not."""
+    was_training = encoder.training
+    encoder.eval()
+    try:
+        with torch.no_grad():
+            encoder.map_and_vector(encoder.mean.new_zeros(1, 3, side, side))
+    except (AssertionError, RuntimeError, ValueError):
+        return False
+    finally:
+        encoder.train(was_training)
+    return True
+
+
 def behind_last_map(encoder: Encoder) -> list[str]:
     """Name the parameters that `vector` depends on and the last map does not (final norms, for one)."""
     names, parameters = zip(*encoder.named_parameters(), strict=True)
@@ -223,24 +245,6 @@ def behind_last_map(encoder: Encoder) -> list[str]:
         gradients = torch.autograd.grad(last_map.sum(), parameters, allow_unused=True)
     encoder.train(was_training)
     return [name for name, gradient in zip(names, gradients, strict=True) if gradient is None]
-
-
-def _description_of(place: Path, weights: Path, metadata: dict[str, str]) -> dict[str, Any]:
-    """Read what an encoder is from the JSON file of a run folder, or from what its weights carry along."""
-    beside = weights.with_suffix(".json")
-    texts = [beside.read_text(encoding="utf-8")] if beside.is_file() else []
-    texts = [*texts, metadata.get("selfsup", "")] if place.is_dir() else [metadata.get("selfsup", ""), *texts]
-    for text in texts:
-        try:
-            description: dict[str, Any] = json.loads(text)
-            if {"name", "image_size"} <= set(description):
-                return description
-        except (ValueError, TypeError):
-            continue
-    raise InputError(
-        f"{weights} does not say which encoder it holds, and there is no readable {beside.name} beside it; "
-        "give a run folder, or use the file as initial weights (--init)."
-    )
 
 
 class Matched(NamedTuple):
@@ -259,8 +263,7 @@ def load_weights(encoder: Encoder, file: Path | str) -> Matched:
         InputError: if fewer than 95 % of the encoder's tensors are in the file.
     """
     tensors, _ = read_tensors(Path(file))
-    wanted = {k: v for k, v in encoder.inner.state_dict().items() if not k.endswith("num_batches_tracked")}
-    found = max((_with_prefix(tensors, wanted, prefix) for prefix in _PREFIXES), key=len)
+    wanted, found = trained_tensors(encoder), fitting_tensors(encoder, tensors)
     if len(found) < 0.95 * len(wanted):
         raise InputError(
             f"{file} fits {encoder.name} at {encoder.image_size} pixels in {len(found)} of {len(wanted)} tensors, "
@@ -270,11 +273,22 @@ def load_weights(encoder: Encoder, file: Path | str) -> Matched:
     return Matched(len(found), sorted(wanted.keys() - found.keys()))
 
 
-_PREFIXES = ("", "inner.", "encoder.inner.", "encoder.", "backbone.", "module.")
+_PREFIXES = ("", "inner.", "encoder.inner.", "encoder.", "backbone.", "module.", "model.", "student.backbone.")
 """What other programs put in front of the names of an encoder's tensors."""
 
 
-def _with_prefix(tensors: dict[str, Tensor], wanted: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+def trained_tensors(encoder: Encoder) -> dict[str, Tensor]:
+    """Give the tensors that make an encoder, by the inner network's names; counts of batches are none."""
+    return {k: v for k, v in encoder.inner.state_dict().items() if not k.endswith("num_batches_tracked")}
+
+
+def fitting_tensors(encoder: Encoder, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Give those of a file's tensors that are the encoder's by name and shape, by the inner network's names."""
+    wanted = trained_tensors(encoder)
+    return max((_with_prefix(tensors, wanted, prefix) for prefix in _PREFIXES), key=len)
+
+
+def _with_prefix(tensors: Mapping[str, Tensor], wanted: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {key: tensors[prefix + key] for key in wanted if _same_shape(wanted[key], tensors.get(prefix + key))}
 
 

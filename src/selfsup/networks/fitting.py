@@ -8,9 +8,13 @@ import torch
 from torch import nn
 
 from selfsup.errors import InputError
+from selfsup.networks.descriptions import is_whole
 
 SMALL_IMAGES = 64
 """Largest side in pixels at which stems are changed not to shrink the image at once."""
+
+ARGUMENTS = {"img_size", "patch_size"}
+"""What a timm network's constructor may be told."""
 
 
 def fit_to_size(name: str, image_size: int) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
@@ -43,10 +47,21 @@ def fit_to_size(name: str, image_size: int) -> tuple[dict[str, Any], dict[str, d
 
 
 def create(name: str, arguments: dict[str, Any], stem: dict[str, dict[str, Any]]) -> nn.Module:
-    """Build a timm network without classifier and with random weights, its stem changed as said."""
+    """Build a timm network without classifier and with random weights, its stem changed as said.
+
+    Raises:
+        InputError: for arguments or changes other than those that `fit_to_size` gives.
+    """
     import timm
 
+    # a file may say anything, and timm opens a pickle when told `checkpoint_path`
+    if not (set(arguments) <= ARGUMENTS and all(map(is_whole, arguments.values()))):
+        raise _foreign(name, f"arguments {arguments}")
     network: nn.Module = timm.create_model(name, pretrained=False, num_classes=0, **arguments)
+    modules = dict(network.named_modules())
+    for place, change in stem.items():
+        if not _is_change(modules.get(place), change):
+            raise _foreign(name, f"stem {place!r}: {change}")
     change_stem(network, stem)
     return network
 
@@ -112,6 +127,21 @@ def _is_pool(network: nn.Module, place: str) -> bool:
         return isinstance(network.get_submodule(place), nn.MaxPool2d)
     except AttributeError:
         return False
+
+
+def _is_change(module: nn.Module | None, change: dict[str, Any]) -> bool:
+    """Say whether `change_stem` can do this to a module."""
+    if change == {"identity": True}:
+        return isinstance(module, nn.MaxPool2d)
+    sizes = set(change) == {"kernel_size", "stride"} and all(map(is_whole, change.values()))
+    return isinstance(module, nn.Conv2d) and sizes
+
+
+def _foreign(name: str, what: str) -> InputError:
+    return InputError(
+        f"The description of {name} is not one that selfsup wrote ({what[:100]}); give files as they were written, or "
+        "the weights alone as initial ones (--init)."
+    )
 
 
 @contextmanager

@@ -2,10 +2,11 @@
 
 import inspect
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 
 from selfsup import methods
 from selfsup.data.images import ImageStore
@@ -27,12 +28,10 @@ def restored(run: Run, images: ImageStore, device: torch.device, changes: Mappin
         changes: arguments of the constructor that differ from the run's; shapes of weights must not.
 
     Raises:
-        InputError: if the run has no checkpoint.
+        InputError: if the run has no checkpoint, or one that does not fit its settings.
     """
     config = run.config
-    file = checkpoint.newest(run.folder / "checkpoint")
-    if file is None:
-        raise InputError(f"The run {str(run.folder)!r} has no checkpoint, and the heads of its task are kept there.")
+    file = _checkpoint(run)
     kind = methods.load(config["method"])
     own = {name for name, p in inspect.signature(kind).parameters.items() if p.kind is p.KEYWORD_ONLY}
     arguments = {name: value for name, value in config.items() if name in own} | dict(changes or {})
@@ -40,7 +39,29 @@ def restored(run: Run, images: ImageStore, device: torch.device, changes: Mappin
     method = kind(encoder, **arguments).to(device)
     count = config["resolved"]["training_images"]
     method.start(DataFacts(count, config["image_size"], sampler(images, config["seed"], device)))
-    with safe_open(file, framework="pt") as stored, torch.no_grad():
-        for name, tensor in method.state_dict().items():
-            tensor.copy_(stored.get_tensor(f"method.{name}"))
+    try:
+        with safe_open(file, framework="pt") as stored, torch.no_grad():
+            for name, tensor in method.state_dict().items():
+                value = stored.get_tensor(f"method.{name}")
+                if value.shape != tensor.shape:
+                    raise SafetensorError(f"{name} has another shape")
+                tensor.copy_(value)
+    except SafetensorError as error:
+        raise InputError(
+            f"The checkpoint {str(file)!r} does not fit the run's config.yaml ({error}); resume the run, or restore "
+            "the file."
+        ) from error
     return method.eval()
+
+
+def step_of_run(run: Run) -> int:
+    """Say after how many batches a run's last checkpoint was taken."""
+    return checkpoint.step_of(_checkpoint(run))
+
+
+def _checkpoint(run: Run) -> Path:
+    # checkpoint.newest tidies up, which is for the run itself to do: it may be training just now
+    file = max((run.folder / "checkpoint").glob("*.safetensors"), default=None)
+    if file is None:
+        raise InputError(f"The run {str(run.folder)!r} has no checkpoint, and the heads of its task are kept there.")
+    return file

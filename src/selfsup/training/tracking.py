@@ -1,6 +1,9 @@
 """Copies of the journal for TensorBoard, Weights & Biases and MLflow; `metrics.jsonl` stays the record.
 
 None of them is needed, and none can stop a run: one that fails is let go with a warning. All work without a network.
+
+A run that was killed goes on from its checkpoint. `metrics.jsonl` and TensorBoard then drop the rows past it; MLflow
+and W&B keep them, and a step done twice has two rows in MLflow.
 """
 
 import importlib
@@ -21,6 +24,8 @@ from selfsup.values import nearest
 
 MODULES = {"tensorboard": "torch.utils.tensorboard", "wandb": "wandb", "mlflow": "mlflow"}
 """What each tracker imports; the extra that installs it has the tracker's name."""
+USAGE_DATA = {"mlflow": ("MLFLOW_DISABLE_TELEMETRY", "DO_NOT_TRACK")}
+"""Variables of the environment that keep a tracker from sending data about its use."""
 PROJECT = "selfsup"
 """Project or experiment under which the runs stand, unless the environment names another."""
 
@@ -84,8 +89,9 @@ class Journal:
             act()
         except Exception as error:  # whatever it is, the run goes on
             self._trackers.pop(name, None)
-            why = " ".join(str(error).split())[:200] or type(error).__name__
-            self._progress.note(f"Tracking with {name} has stopped ({why}); metrics.jsonl of the run holds every row.")
+            self._progress.note(
+                f"Tracking with {name} has stopped ({_line(error)}); metrics.jsonl of the run holds every row."
+            )
 
 
 def check_trackers(names: str | Sequence[str]) -> tuple[str, ...]:
@@ -98,11 +104,14 @@ def check_trackers(names: str | Sequence[str]) -> tuple[str, ...]:
     for name in wanted:
         if name not in MODULES:
             raise InputError(f"There is no tracker {name!r}; {nearest(name, MODULES)}")
+        # MLflow sends usage data since 3.2, unless it is told not to before it is imported
+        for variable in USAGE_DATA.get(name, ()):
+            os.environ.setdefault(variable, "true")
         try:
             importlib.import_module(MODULES[name])
-        except ImportError as error:
+        except Exception as error:  # packages that do not fit each other fail in many ways
             raise InputError(
-                f"Tracking with {name} needs a package that could not be imported ({error}); "
+                f"Tracking with {name} needs a package that could not be imported ({_line(error)}); "
                 f"try `pip install 'selfsup[{name}]'`, or leave {name} out of --track."
             ) from error
     return wanted
@@ -209,6 +218,10 @@ OPEN: dict[str, Callable[[Path, Mapping[str, Any], int], Tracker]] = {
     "wandb": _Wandb,
     "mlflow": _Mlflow,
 }
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def _known(folder: Path, tracker: str) -> str | None:

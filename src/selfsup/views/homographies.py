@@ -110,9 +110,13 @@ class Family(NamedTuple):
 
 @full_precision
 def pick_affine(uniform: Float[Tensor, "B 5"], side: int) -> Float[Tensor, "B 3 3"]:
-    """Turn, shift by whole pixels, scale and shear, each evenly within AET's range; 0.5 changes nothing."""
+    """Turn, shift by whole pixels, scale and shear, each evenly within AET's range; 0.5 changes nothing.
+
+    Where the largest shift is no whole number of pixels, the one below is the largest.
+    """
     angle, scale, shear = uniform[:, 0], uniform[:, 3], uniform[:, 4]
-    shift = ((uniform[:, 1:3] * 2 - 1) * (SHIFT * side)).round() * (2 / side)
+    reach = int(SHIFT * side)
+    shift = ((uniform[:, 1:3] * 2 - 1) * (SHIFT * side)).round().clamp(-reach, reach) * (2 / side)
     return affine((angle * 2 - 1) * TURN, shift, SHRINK + scale * (GROW - SHRINK), (shear * 2 - 1) * SHEAR)
 
 

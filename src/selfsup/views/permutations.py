@@ -8,7 +8,8 @@ from jaxtyping import Int
 
 from selfsup.errors import InputError
 
-MOST_PIECES = 9
+MOST = 2000
+"""Permutations of a set: no paper has more, and a choice of them takes seconds for each thousand."""
 
 
 def permutation_set(
@@ -33,8 +34,10 @@ def permutation_set(
     every = 1
     for number in range(2, pieces + 1):
         every *= number
-    if not 2 <= count <= every:
-        raise InputError(f"{pieces} pieces have {every} permutations, got {count}; choose 2 to {every}.")
+    if not 2 <= count <= min(every, MOST):
+        raise InputError(
+            f"{pieces} pieces have {every:,} permutations, got {count:,}; choose 2 to {min(every, MOST):,}."
+        )
     if criterion == "minimum" and pieces == 9 and count <= 72:
         return _affine_maps()[:count]
     candidates = np.array(list(itertools.permutations(range(pieces))), dtype=np.int8)
