@@ -35,13 +35,14 @@ from torch.nn import functional as F
 import selfsup
 from selfsup.data.images import ImageStore, open_images
 from selfsup.draws import reseed
-from selfsup.evaluation.features import center_views, device_named
+from selfsup.evaluation.features import center_views, device_named, stage_features
 from selfsup.evaluation.heads import build_head
 from selfsup.evaluation.knn import knn
 from selfsup.evaluation.protocols import PROTOCOLS, run_protocol
 from selfsup.evaluation.supervised import rows_of_step
 from selfsup.flags import read_settings
-from selfsup.networks.encoders import Encoder, build_encoder, load_encoder, reestimate_norms
+from selfsup.networks.encoders import Encoder, build_encoder, load_encoder
+from selfsup.training.build import with_clean_norms
 from selfsup.views import crops
 
 RECIPES = Path(__file__).parents[1] / "recipes"
@@ -123,7 +124,8 @@ def parts(arm: str, seed: int, data: Data, given: argparse.Namespace) -> dict[st
 
     def trunk() -> tuple[Encoder, dict[str, Any]]:
         if arm == "random":
-            return untrained(given.encoder, data.train, seed, device), {"pretraining_epochs": 0.0}
+            encoder = build_encoder(given.encoder, 32, seed=seed).to(device)
+            return with_clean_norms(encoder, data.train).eval(), {"pretraining_epochs": 0.0}
         settings = read_settings(RECIPES / f"{arm}-cifar10.yaml")
         method = settings.pop("method")
         settings |= {"encoder": given.encoder}
@@ -159,7 +161,10 @@ def parts(arm: str, seed: int, data: Data, given: argparse.Namespace) -> dict[st
     def neighbours(k: int) -> dict[str, Any]:
         encoder, facts = trunk()
         began = perf_counter()
-        bank, queries = (spatial_means(encoder, store) for store in (data.train, data.test))
+        stage = encoder.stage_names[1]
+        bank, queries = (  # one value per channel: the mean over space
+            stage_features(encoder, store, max_width=1, stages=[stage])[stage] for store in (data.train, data.test)
+        )
         error = 100 * float((knn(bank, data.labels, queries, data.classes, k) != data.answers).mean())
         return facts | {"error": error, "epochs": 0, "as_published": True, "seconds": perf_counter() - began}
 
@@ -168,27 +173,6 @@ def parts(arm: str, seed: int, data: Data, given: argparse.Namespace) -> dict[st
         for name, protocol in CLASSIFIERS.items()
     }
     return found | {f"kNN {k}": lambda k=k: neighbours(k) for k in NEIGHBOURS}  # type: ignore[misc]
-
-
-def untrained(name: str, images: ImageStore, seed: int, device: torch.device) -> Encoder:
-    """Give random weights with statistics of 2,048 images from all classes."""
-    encoder = build_encoder(name, 32, seed=seed).to(device)
-    spread = np.linspace(0, len(images) - 1, 2048).astype(np.int64)
-    reestimate_norms(encoder, (center_views(images.rows(rows), 32, device) for rows in np.split(spread, 8)))
-    return encoder.eval()
-
-
-def spatial_means(encoder: Encoder, images: ImageStore) -> np.ndarray:
-    """Give the second stage's map averaged over space, for each image."""
-    stage = encoder.stage_names[1]
-    device = next(encoder.parameters()).device
-    rows = []
-    with torch.no_grad():
-        for first in range(0, len(images), 256):
-            numbers = np.arange(first, min(first + 256, len(images)))
-            views = center_views(images.rows(numbers), encoder.image_size, device)
-            rows.append(encoder.stages(views)[stage].mean((2, 3)).float().cpu().numpy())
-    return np.concatenate(rows)
 
 
 def supervised(data: Data, name: str, epochs: float | None, seed: int, device: torch.device) -> dict[str, Any]:

@@ -79,18 +79,18 @@ def audit(
     total = len(looked_for) + 2 + len(CHANGES)
     level = 1 - 0.05 / len(looked_for)
     real = asked.values(method, lambda images: images)
-    noise = asked.values(method, texture)
+    answers: dict[str, np.ndarray] = {}
     checks, changes = [], []
     for number, shortcut in enumerate(looked_for):
-        values = asked.values(method, partial(_made, shortcut, asked.marks))
-        leak = _above(method, values, level)
-        if shortcut.on_noise:
-            leak = leak and _better(method, values - noise, level)
+        values = answers[shortcut.name] = asked.values(method, partial(_made, shortcut, asked.marks))
+        above = leak = _above(method, values, level)
+        if shortcut.on_noise:  # the table has texture before what is made of it
+            leak = leak and _better(method, values - answers["texture"], level)
         if shortcut.by_content:
             leak = not _better(method, real - values, level)
-        check = {"images": shortcut.name, "would_use": shortcut.meaning, "above_chance": _above(method, values, level)}
+        check = {"images": shortcut.name, "would_use": shortcut.meaning, "above_chance": above}
         checks.append(check | _interval(values, level) | {"leak": leak})
-        progress("audit", number + 3, total)
+        progress("audit", number + 2, total)
     what_if = None
     if gapless is not None:
         values = asked.values(gapless, texture)

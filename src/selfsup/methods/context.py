@@ -145,7 +145,7 @@ class Context(Method):
             cut = patches.drop_colours(cut, self.dropped)
         elif self.colours == "project":
             cut = patches.project_colours(cut)
-        return patches.equalize(cut) * self.encoder.std.view(3, 1, 1) + self.encoder.mean.view(3, 1, 1)
+        return self.encoder.denormalize(patches.equalize(cut))
 
     def features(self, seen: Float[Tensor, "B P 3 s s"]) -> Float[Tensor, "B P D"]:
         """Encode every patch once, on its own, enlarged where the encoder takes none that small."""

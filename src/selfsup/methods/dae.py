@@ -118,7 +118,7 @@ class DenoisingAutoencoder(Method):
         """Turn the output into images in [0, 1] units."""
         if self.loss == "cross_entropy":
             return output.sigmoid()
-        return output * self.encoder.std.view(3, 1, 1) + self.encoder.mean.view(3, 1, 1)
+        return self.encoder.denormalize(output)
 
     def loss_of_copying(
         self,

@@ -109,7 +109,7 @@ class Jigsaw(Method):
 
     def tiles(self, images: Float[Tensor, "B 3 S S"]) -> Float[Tensor, "B P 3 t t"]:
         """Cut the tiles of each image, row by row, in [0, 1] units as they are seen, each standardized on its own."""
-        return self._as_colours(patches.standardize(self.cut(images)))
+        return self.encoder.denormalize(patches.standardize(self.cut(images)))
 
     def cut(self, images: Float[Tensor, "B 3 S S"]) -> Float[Tensor, "B P 3 t t"]:
         """Cut the tiles of each image, row by row, at random places in their cells."""
@@ -144,7 +144,7 @@ class Jigsaw(Method):
         """Draw puzzles as they were given and as the network puts them together: whole pictures are right answers."""
         cut = self.cut(batch.images[:8])
         order = draws.integers(batch.images, 1, below=len(self.permutations))[: len(cut)]
-        features = self.features(self._as_colours(patches.standardize(cut)))
+        features = self.features(self.encoder.denormalize(patches.standardize(cut)))
         answer = self.permutations[self.solve(features, order).argmax(1)]
         everyone = torch.arange(len(cut), device=cut.device)[:, None]
         given = cut[everyone, self.permutations[order[:, 0]]]
@@ -156,10 +156,6 @@ class Jigsaw(Method):
         """Move the channels of each tile against each other, except in gray puzzles, which stay gray."""
         shifted = patches.channel_shifts(places, 3, self.channel_shift)
         return torch.where(gray[:, None, None], places[:, :, None], shifted)
-
-    def _as_colours(self, standardized: Float[Tensor, "*P 3 t t"]) -> Float[Tensor, "*P 3 t t"]:
-        """Give what the encoder's own normalization turns into mean 0 and standard deviation 1."""
-        return standardized * self.encoder.std.view(3, 1, 1) + self.encoder.mean.view(3, 1, 1)
 
 
 def _shift(given: int | None, cell: int, tile: int) -> int:

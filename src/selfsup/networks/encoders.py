@@ -113,6 +113,10 @@ class Encoder(nn.Module):
         """Put images in [0, 1] into the units the network reads; 0 is then the mean colour."""
         return (images - self.mean.view(3, 1, 1)) / self.std.view(3, 1, 1)
 
+    def denormalize(self, values: Float[Tensor, "*B 3 S S"]) -> Float[Tensor, "*B 3 S S"]:
+        """Undo `normalize`: give the images that the network would read as these values."""
+        return values * self.std.view(3, 1, 1) + self.mean.view(3, 1, 1)
+
     def description(self) -> dict[str, Any]:
         """Say how to build this encoder again (the content of `encoder.json`)."""
         return {
