@@ -85,11 +85,14 @@ class Recipe:
             return self.decay ** sum(progress >= milestone for milestone in self.milestones)
         return 0.5 * (1 + math.cos(math.pi * (progress - self.warmup) / (1 - self.warmup)))
 
-    def build(self, parameters: "Iterable[nn.Parameter]") -> "Optimizer":
-        """Give the optimizer of one part of a method; its rate is set before every step."""
+    def build(self, parameters: "Iterable[nn.Parameter]", lr_factor: float = 1.0) -> "Optimizer":
+        """Give the optimizer of one part of a method; its rate, times `lr_factor`, is set before every step."""
         from selfsup.training.optimizers import build
 
-        return build(self, list(parameters))
+        optimizer = build(self, list(parameters))
+        for group in optimizer.param_groups:
+            group["lr_factor"] = lr_factor
+        return optimizer
 
 
 def seconds(text: str) -> float:

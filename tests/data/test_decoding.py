@@ -104,6 +104,40 @@ def test_large_jpegs_are_decoded_at_a_fraction_and_look_the_same(tmp_path):
             assert (found.width, found.height) == (1200, 700)
 
 
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"subsampling": 0}, {"exif": 1}, {"gray": True}])
+@pytest.mark.parametrize(("width", "height"), [(131, 97), (640, 480), (1001, 1403)])
+def test_both_decoders_of_reduced_jpegs_give_the_same_bytes(tmp_path, monkeypatch, options, width, height):
+    """Whether simplejpeg or Pillow reads a JPEG at a half, a quarter or an eighth cannot be seen in the square."""
+    image = picture(3, width, height).convert("L" if "gray" in options else "RGB")
+    upright = Image.Exif()
+    upright[0x0112] = 1
+    own = {"exif": upright} if "exif" in options else {k: v for k, v in options.items() if k != "gray"}
+    path = written(tmp_path, encoded(image, "JPEG", quality=90, **own))
+    with monkeypatch.context() as patched:
+        patched.setattr(pillow, "read", None)  # simplejpeg reads it, or this fails
+        one = decode(path, SIZE, {})
+    monkeypatch.setattr(decoding, "_reduced", lambda *_: None)
+    other = decode(path, SIZE, {})
+
+    assert (one.width, one.height) == (other.width, other.height) == (width, height)
+    assert (one.pixels == other.pixels).all()
+
+
+def test_the_header_of_a_jpeg_says_whether_it_is_turned():
+    """Only an orientation of 1 or none is upright; what cannot be read may be turned."""
+    for orientation in (None, *range(1, 9)):
+        exif = Image.Exif()
+        exif[0x010E] = "a description in front of it"
+        if orientation is not None:
+            exif[0x0112] = orientation
+        data = encoded(picture(2), "JPEG", exif=exif)
+        assert read_header(data).turned == (orientation not in (None, 1))
+    block = data.index(b"Exif\0\0")
+    for first, broken in ((block + 6, b"XX"), (block + 10, b"\xff\xff\xff\xff")):
+        assert read_header(data[:first] + broken + data[first + len(broken) :]).turned
+    assert not read_header(encoded(picture(2), "JPEG")).turned
+
+
 @pytest.mark.parametrize("side", [320, 448])
 def test_a_jpeg_at_a_fraction_keeps_fine_detail(tmp_path, side):
     """Of an image 10 or 14 times the store size a quarter is decoded: 48 dB from the whole, where an eighth has 37."""

@@ -20,7 +20,8 @@ from selfsup.data.store import ImageStore
 
 FORMAT = 2
 """To be raised when decoding changes, so that older stores are not used again."""
-_JOURNAL_EVERY = 5.0  # seconds
+_JOURNAL_EVERY = 1.0
+"""Seconds; pixels reach the disk while others are decoded, so that little is left to wait for at the end."""
 
 
 class _File(NamedTuple):

@@ -18,6 +18,8 @@ class Header(NamedTuple):
     """8-bit gray or RGB without palette or transparency: torchvision and Pillow read the same."""
     deep: bool = False
     """A PNG of 16 bits per channel."""
+    turned: bool = False
+    """A JPEG whose EXIF block asks for another orientation, or may do so."""
 
 
 def read_header(data: bytes) -> Header:
@@ -56,7 +58,7 @@ _MAGIC = (
 
 
 def _jpeg(data: bytes) -> Header:
-    place, end = 2, len(data) - 9
+    place, end, turned = 2, len(data) - 9, False
     while place < end:
         if data[place] != 0xFF:
             break
@@ -67,9 +69,32 @@ def _jpeg(data: bytes) -> Header:
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
             bits, height, width, channels = struct.unpack_from(">BHHB", data, place + 4)
             plain = bits == 8 and channels in (1, 3) and marker in (0xC0, 0xC1, 0xC2)
-            return Header("jpeg", width, height, plain)
+            return Header("jpeg", width, height, plain, turned=turned)
+        turned = turned or (marker == 0xE1 and _turned(data[place + 4 : place + 4 + _EXIF]))
         place += 2 + int.from_bytes(data[place + 2 : place + 4], "big")
     return Header("jpeg")
+
+
+def _turned(block: bytes) -> bool:
+    """Whether a JPEG's APP1 block has an orientation other than upright in its first directory, or hides it."""
+    if block[:6] != b"Exif\0\0":
+        return False
+    order = {b"II": "<", b"MM": ">"}.get(block[6:8])
+    try:
+        (start,) = struct.unpack_from(f"{order}I", block, 10)
+        (count,) = struct.unpack_from(f"{order}H", block, 6 + start)
+        for number in range(count):
+            tag, kind, _, value = struct.unpack_from(f"{order}HHIH", block, 8 + start + 12 * number)
+            if tag == _ORIENTATION:
+                return bool(kind != _SHORT or value != 1)
+    except struct.error:
+        return True
+    return False
+
+
+_EXIF = 4096
+"""Bytes of an EXIF block that are looked at; the first directory stands at its start."""
+_ORIENTATION, _SHORT = 0x0112, 3
 
 
 def _png(data: bytes) -> Header:

@@ -5,6 +5,7 @@ elsewhere, because a start without fork would run the user's script again.
 """
 
 import contextlib
+import gc
 import multiprocessing
 import os
 import signal
@@ -115,6 +116,7 @@ Submit = Callable[[list[int], Mapping[str, tuple[float, float]]], "Future[list[O
 def _executor(job: Job, workers: int, forked: bool) -> Iterator[Submit]:
     executor: Executor
     if forked:
+        gc.freeze()  # else every collection, here and in the workers, goes through (and copies) all that torch brought
         context = multiprocessing.get_context("fork")
         job = Job(job.root, job.entries, job.size, job.target, job.offset, context.Lock())
         executor = ProcessPoolExecutor(workers, context, _start_process, (job,))

@@ -28,9 +28,9 @@ def build(recipe: Recipe, parameters: list[nn.Parameter]) -> Optimizer:
 
 
 def set_lr(optimizer: Optimizer, lr: float) -> None:
-    """Set the rate of every group."""
+    """Set the rate of every group, times the group's own `lr_factor` where it has one."""
     for group in optimizer.param_groups:
-        group["lr"] = lr
+        group["lr"] = lr * group.get("lr_factor", 1.0)
 
 
 def parameters_of(optimizer: Optimizer) -> list[nn.Parameter]:
