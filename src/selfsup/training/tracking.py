@@ -24,8 +24,11 @@ from selfsup.values import nearest
 
 MODULES = {"tensorboard": "torch.utils.tensorboard", "wandb": "wandb", "mlflow": "mlflow"}
 """What each tracker imports; the extra that installs it has the tracker's name."""
-USAGE_DATA = {"mlflow": ("MLFLOW_DISABLE_TELEMETRY", "DO_NOT_TRACK")}
-"""Variables of the environment that keep a tracker from sending data about its use."""
+SILENCE = {
+    "mlflow": {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"},
+    "wandb": {"WANDB_ERROR_REPORTING": "false"},
+}
+"""Variables of the environment that keep a tracker from sending data about its use and its errors."""
 PROJECT = "selfsup"
 """Project or experiment under which the runs stand, unless the environment names another."""
 
@@ -104,9 +107,9 @@ def check_trackers(names: str | Sequence[str]) -> tuple[str, ...]:
     for name in wanted:
         if name not in MODULES:
             raise InputError(f"There is no tracker {name!r}; {nearest(name, MODULES)}")
-        # MLflow sends usage data since 3.2, unless it is told not to before it is imported
-        for variable in USAGE_DATA.get(name, ()):
-            os.environ.setdefault(variable, "true")
+        # MLflow (since 3.2) and W&B send such data unless they are told not to before they are imported
+        for variable, value in SILENCE.get(name, {}).items():
+            os.environ.setdefault(variable, value)
         try:
             importlib.import_module(MODULES[name])
         except Exception as error:  # packages that do not fit each other fail in many ways
