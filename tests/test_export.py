@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 from selfsup.errors import InputError
 from selfsup.export.timm import ExportReport, export
-from selfsup.networks.encoders import build_encoder, load_encoder, save_encoder
+from selfsup.networks.encoders import Encoder, build_encoder, load_encoder, save_encoder
 
 NAMES = {
     "resnet18": ("fc.weight", "fc.bias"),
@@ -19,6 +19,8 @@ NAMES = {
     "vit_tiny_patch16_224": ("head.weight", "head.bias"),
 }
 """Encoders, and timm's names of their classifiers."""
+
+PARTS = ("weight", "bias")
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -41,6 +43,28 @@ def test_timm_loads_the_file(name: str, tmp_path: Path) -> None:
         assert torch.allclose(
             scope["model"].eval()(encoder.normalize(images)), encoder.eval().vector(images), atol=1e-5
         )
+
+
+@pytest.mark.parametrize("sees", ["lightness", "halves"])
+def test_timm_loads_what_sees_no_colour(sees: str, tmp_path: Path) -> None:
+    """Lightness goes into one network of timm's, halves into two from one file; it is said what they take."""
+    encoder = trained("resnet18", sees)
+    save_encoder(encoder, tmp_path / "run")
+    report = export(tmp_path / "run", out=tmp_path / "weights.safetensors", images=pictures(tmp_path))
+    assert report.matched == report.tensors == len(encoder.inner.state_dict())
+    assert report.largest_difference < 1e-5
+    assert "(L - 50) / 25 on each of three channels" in str(report)
+    assert "CIE Lab" in report.takes
+    scope: dict[str, torch.nn.Module] = {}
+    exec(report.snippet, scope)
+    images = torch.rand(2, 3, 32, 32)
+    names = ["lightness", "colour"] if sees == "halves" else ["model"]
+    assert report.missing == tuple(f"{n}.fc.{p}" if sees == "halves" else f"fc.{p}" for n in names for p in PARTS)
+    with torch.no_grad():
+        read = [values for _, values in encoder.inputs(images)]
+        found = torch.cat([scope[name].eval()(x) for name, x in zip(names, read, strict=True)], 1)
+        assert torch.allclose(found, encoder.eval().vector(images), atol=1e-5)
+    assert load_encoder(tmp_path / "weights.safetensors").sees == sees
 
 
 def test_built_in_encoders_are_loaded_by_selfsup(tmp_path: Path) -> None:
@@ -83,9 +107,9 @@ def test_wrong_ending_and_missing_run_are_refused(tmp_path: Path) -> None:
         export(tmp_path, out=tmp_path / "weights.safetensors")
 
 
-def trained(name: str) -> torch.nn.Module:
+def trained(name: str, sees: str = "colour") -> Encoder:
     """Give an encoder whose weights and statistics are none that timm would start with."""
-    encoder = build_encoder(name, 32, seed=3)
+    encoder = build_encoder(name, 32, seed=3, sees=sees)
     torch.manual_seed(0)
     with torch.no_grad():
         for parameter in encoder.parameters():

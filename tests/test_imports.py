@@ -28,7 +28,7 @@ ALLOWED = {
     "method": {"networks", "recipe"},
     "methods": {"method", *BASE, *GROUND},
     "views": {"draws", "processes", *GROUND},
-    "networks": {"draws", "processes", *GROUND},
+    "networks": {"draws", "processes", "views", *GROUND},
     "data": {"method", *BASE, *GROUND},
     "run": GROUND,
     "signatures": {"methods", *GROUND},

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-METHODS = ("rotation", "dae", "simclr")
+METHODS = ("rotation", "dae", "simclr", "bigan", "dcgan")
 
 
 def command(method: str, data: Path, out: Path, steps: int) -> list[str]:

@@ -26,7 +26,7 @@ class Batch(NamedTuple):
     """The images of one step, before any view is made of them."""
 
     images: Tensor
-    """[B, 3, S, S] float32 in [0, 1], S = store size >= image size."""
+    """[B, 3, S, S] float32 in [0, 1], S = store size >= image size; signals [B, C, L] in their own units."""
     index: Tensor  # type: ignore[assignment]  # a field, not tuple.index
     """[B] int64, position of each image in the training set."""
     step: int
@@ -66,6 +66,12 @@ class Method(nn.Module, ABC):
     headline_rises: ClassVar[bool] = True
     """Whether a larger headline is better."""
     reads: ClassVar[str] = "images"
+    """What it can be trained on: `images`, or `images and signals`."""
+    sees: ClassVar[str] = "colour"
+    """What of an image its encoder is given: `colour`, `lightness`, or both in `halves` (see `networks.seeing`)."""
+
+    remarks: tuple[str, ...] = ()
+    """Sentences about its settings that are to be read before training."""
 
     encoder: Encoder
     """What pretraining is for; the only part that is kept."""
@@ -89,4 +95,8 @@ class Method(nn.Module, ABC):
 
     def figures(self, batch: Batch) -> dict[str, Tensor]:
         """Draw the task and the prediction: name -> picture [3, H, W] in [0, 1], rows of tiles."""
+        return {}
+
+    def kept(self) -> Mapping[str, bytes]:
+        """Give files that a finished run keeps beside the encoder, for other methods to use: name -> content."""
         return {}

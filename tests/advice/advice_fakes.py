@@ -111,8 +111,8 @@ class FakeBench(Bench):
         method, seed = (folder / "encoder.safetensors").read_text().split()
         return self._features(method, int(seed))
 
-    def untrained(self, seed: int) -> Features:
-        return self._features("untrained", seed)
+    def untrained(self, seed: int, sees: str = "colour") -> Features:
+        return self._features("untrained" if sees == "colour" else f"untrained ({sees})", seed)
 
     def reference(self, reference: Reference) -> Features:
         return self._features(reference.name, 0)

@@ -64,6 +64,24 @@ def test_a_planted_winner_is_found(tmp_path: Path, real_probes: None):
     assert all(row["low"] <= row["mean"] <= row["high"] for row in written["table"])
 
 
+def test_a_method_is_compared_with_the_untrained_network_that_sees_the_same(tmp_path: Path):
+    """Halves may be worth more untrained than a whole network: all are controls, and each gain is over its own."""
+    asked = exam()
+    quality = {**QUALITY, "splitbrain": 1.6, "untrained (halves)": 1.5}
+    todo = plan(methods=("rotation", "splitbrain"))
+
+    found, verdict = do(bench_for(asked, quality), asked, tmp_path, todo)
+
+    assert list(found.untrained) == ["untrained", "untrained (halves)"]
+    rows = {row["arm"]: row for row in verdict.table}
+    assert rows["splitbrain"]["vs_untrained"]["mean"] < 0.1
+    assert rows["rotation"]["vs_untrained"]["mean"] > 0
+    assert "vs_untrained" not in rows["untrained"]
+    assert "vs_untrained" not in rows["untrained (halves)"]
+    assert verdict.verdict == "do_not_pretrain"
+    assert sorted(f.name for f in (tmp_path / "controls").glob("untrained-halves-seed*.json"))
+
+
 def test_a_planted_tie_is_called_a_tie(tmp_path: Path):
     asked = exam()
     quality = {**QUALITY, "rotation": 1.6}

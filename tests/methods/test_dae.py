@@ -1,17 +1,20 @@
 """DAE: the target is clean, the noise is what the paper says, and copying the input is the line to beat."""
 
 import math
+from collections.abc import Callable
+from copy import deepcopy
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from selfsup.errors import InputError
 from selfsup.method import Batch, Objective
 from selfsup.methods.dae import DenoisingAutoencoder, emphasized, psnr_gain
 from selfsup.networks.encoders import build_encoder
+from selfsup.networks.tied import TiedDecoder
 from selfsup.views import crops, noise
 
 SIZE = 32
@@ -201,13 +204,7 @@ def test_best_linear_denoiser_is_the_ridge_like_map() -> None:
 def test_training_beats_copying() -> None:
     """On pictures of few degrees of freedom some steps are enough to clean better than not at all."""
     torch.manual_seed(0)
-    method = dae(amount=1.0)
-    optimizer = torch.optim.Adam(method.parameters(), 1e-2)
-    for _ in range(20):
-        objective = one_loss(method, gradients_of_light(16))
-        optimizer.zero_grad()
-        objective.loss.backward()
-        optimizer.step()
+    objective = trained(dae(amount=1.0), 20)
     assert objective.chance is not None
     assert objective.loss.item() < objective.chance
     assert objective.metrics["psnr_gain"].item() > 0
@@ -220,6 +217,86 @@ def test_parameters_behind_the_last_map_learn_too() -> None:
     one_loss(method, torch.rand(4, 3, SIZE, SIZE)).loss.backward()
     assert all(parameter.grad is not None for parameter in method.parameters())
     assert dae().context is None
+
+
+@pytest.mark.usefixtures("whole_images")
+@pytest.mark.parametrize("name", ["small", "small1d"])
+def test_tied_weight_is_one_parameter_with_gradients_of_both_uses(name: str) -> None:
+    """W and W' stay one tensor while it trains, and its gradient is the sum of those as encoder and as decoder."""
+    encoder = build_encoder(name, SIZE, seed=0)
+    method = DenoisingAutoencoder(encoder, tied=True).eval()
+    assert isinstance(method.decoder, TiedDecoder)
+    inputs = torch.rand(4, *encoder.shape)
+    weight = next(module.weight for module in encoder.modules() if isinstance(module, nn.Conv1d | nn.Conv2d))
+
+    def gradient(stop: str) -> Tensor:
+        with torch.no_grad():
+            copy = deepcopy(encoder.inner)
+        last_map = encoder(inputs)
+        stopped = last_map.detach() if stop == "encoder" else last_map
+        output = method.decoder(stopped, copy if stop == "decoder" else encoder.inner)
+        error = (output - encoder.normalize(inputs)).square().mean()
+        (found,) = torch.autograd.grad(error, [weight], allow_unused=True)
+        return found
+
+    both, as_decoder, as_encoder = gradient(""), gradient("encoder"), gradient("decoder")
+    assert as_decoder.abs().max() > 0
+    assert torch.allclose(both, as_decoder + as_encoder, atol=1e-6)
+    assert sum(parameter is weight for parameter in method.parameters()) == 1
+    assert sum(value.shape == weight.shape for value in method.decoder.state_dict().values()) == 0
+
+
+@pytest.mark.usefixtures("whole_images")
+def test_tied_training_beats_copying() -> None:
+    """As without: some steps are enough on simple pictures."""
+    torch.manual_seed(0)
+    objective = trained(dae(amount=1.0, tied=True), 20)
+    assert objective.metrics["psnr_gain"].item() > 0
+
+
+def test_cleaned_waves_have_a_better_signal_to_noise_ratio() -> None:
+    """Sine waves in noise of their own size: the output's ratio exceeds the input's by more than 3 dB."""
+    torch.manual_seed(0)
+    method = DenoisingAutoencoder(build_encoder("small1d", 64, seed=0, mean=[0.0], std=[0.7]), amount=1.0)
+    trained(method, 60, sines)
+    clean = sines(64)
+    noisy, _ = method.eval().corrupt(clean)
+    with torch.no_grad():
+        cleaned = method.pixels(method.reconstruct(noisy))
+    power = clean.square().mean()
+    before, after = (10 * torch.log10(power / (given - clean).square().mean()) for given in (noisy, cleaned))
+    assert before.item() == pytest.approx(0, abs=0.5)
+    assert after.item() > before.item() + 3
+
+
+@pytest.mark.parametrize("kind", ["gaussian", "masking", "salt_and_pepper"])
+def test_copying_a_signal_costs_chance_and_gains_nothing(kind: str) -> None:
+    """The line to beat holds for signals too, in whatever units: here in millionths."""
+    encoder = build_encoder("small1d", 64, seed=0, mean=[2e-6], std=[0.7e-6])
+    method = DenoisingAutoencoder(encoder, noise=kind, amount=0.4)  # type: ignore[arg-type]
+    method.reconstruct = encoder.normalize  # type: ignore[method-assign]
+    objective = one_loss(method, 1e-6 * sines(64) + 2e-6)
+    assert objective.chance is not None
+    assert objective.metrics["mse"].item() == pytest.approx(objective.chance, rel=0.05)
+    assert objective.metrics["psnr_gain"].item() == pytest.approx(0, abs=1e-3)
+
+
+def test_gain_of_signals_does_not_depend_on_their_units() -> None:
+    """Half of the noise left is 6 dB, in millionths as in units."""
+    for unit in (1.0, 1e-6):
+        encoder = build_encoder("small1d", 64, seed=0, mean=[0.0], std=[0.7 * unit])
+        method = DenoisingAutoencoder(encoder)
+        clean = unit * sines(16)
+        method.reconstruct = lambda x, e=encoder, c=clean: e.normalize((x + c) / 2)  # type: ignore[method-assign]
+        assert one_loss(method, clean).metrics["psnr_gain"].item() == pytest.approx(20 * math.log10(2), abs=1e-3)
+
+
+def test_figure_of_signals_is_drawn_in_lines() -> None:
+    """Three rows of three plots, mostly white."""
+    method = DenoisingAutoencoder(build_encoder("small1d", 64, seed=0)).eval()
+    (picture,) = method.figures(batch_of(sines(10))).values()
+    assert picture.shape == (3, 3 * 90 + 2 * 4, 3 * 300 + 2 * 4)
+    assert (picture > 0.99).float().mean() > 0.8
 
 
 def test_figure_has_a_row_each_for_clean_corrupted_and_cleaned() -> None:
@@ -236,6 +313,8 @@ def test_figure_has_a_row_each_for_clean_corrupted_and_cleaned() -> None:
         ({"noise": "masking", "block": 0}, "block must be"),
         ({"block": 4}, "is for masking"),
         ({"emphasis": "full"}, "every pixel"),
+        ({"tied": True, "name": "resnet18"}, "need an encoder of plain convolutions .* got resnet18; leave --tied out"),
+        ({"loss": "cross_entropy", "name": "small1d"}, "which signals do not have; use --loss squared"),
     ],
 )
 def test_impossible_arguments_are_refused(arguments: dict[str, Any], says: str) -> None:
@@ -244,9 +323,9 @@ def test_impossible_arguments_are_refused(arguments: dict[str, Any], says: str) 
         dae(**arguments)
 
 
-def dae(**arguments: Any) -> DenoisingAutoencoder:
-    """Give the method on a small encoder."""
-    return DenoisingAutoencoder(build_encoder("small", SIZE, seed=0), **arguments)
+def dae(name: str = "small", **arguments: Any) -> DenoisingAutoencoder:
+    """Give the method on an encoder, by default a small one."""
+    return DenoisingAutoencoder(build_encoder(name, SIZE, seed=0), **arguments)
 
 
 def answering(method: DenoisingAutoencoder, output: Tensor) -> list[Tensor]:
@@ -266,6 +345,23 @@ def one_loss(method: DenoisingAutoencoder, images: Tensor) -> Objective:
     (objective,) = method.losses(batch_of(images))
     assert isinstance(objective, Objective)
     return objective
+
+
+def trained(method: DenoisingAutoencoder, steps: int, draw: Callable[[int], Tensor] | None = None) -> Objective:
+    """Take some steps, by default on simple pictures; give the last objective."""
+    optimizer = torch.optim.Adam(method.parameters(), 1e-2)
+    for _ in range(steps):
+        objective = one_loss(method, (draw or gradients_of_light)(16))
+        optimizer.zero_grad()
+        objective.loss.backward()
+        optimizer.step()
+    return objective
+
+
+def sines(count: int) -> Tensor:
+    """Draw sine waves of any phase, 2 to 4 turns in 64 samples."""
+    turns, phase = 2 + 2 * torch.rand(count, 1), torch.rand(count, 1)
+    return torch.sin(2 * math.pi * (turns * torch.arange(64) / 64 + phase))[:, None]
 
 
 def gradients_of_light(count: int) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from selfsup import processes
 from selfsup.networks.encoders import build_encoder
-from selfsup.networks.norm import SyncBatchNorm, synchronize
+from selfsup.networks.norm import SyncBatchNorm, by_batch, synchronize
 
 STEPS, ROWS = 3, 8
 
@@ -99,3 +99,20 @@ def test_norm_that_keeps_no_statistics() -> None:
     plain = nn.BatchNorm2d(3, track_running_stats=False)
     images = torch.rand(4, 3, 5, 5) * 7
     assert torch.equal(SyncBatchNorm(plain).eval()(images), plain.eval()(images))
+
+
+@pytest.mark.parametrize("name", ["small", "resnet18", "efficientnet_b0"])
+def test_by_batch_looks_like_training_and_leaves_no_trace(name: str) -> None:
+    """In eval mode the batch at hand is normalized by itself; buffers, modes and what follows are as before."""
+    encoder = build_encoder(name, 32, seed=0).eval()
+    images = torch.rand(8, 3, 32, 32)
+    before, alone = {k: v.clone() for k, v in encoder.state_dict().items()}, encoder.vector(images)
+    with by_batch(encoder):
+        inside = encoder.vector(images)
+    assert all(torch.equal(value, before[key]) for key, value in encoder.state_dict().items())
+    assert not any(module.training for module in encoder.modules())
+    assert torch.equal(encoder.vector(images), alone)
+    assert not torch.allclose(inside, alone, atol=1e-3)
+    for module in encoder.modules():
+        module.training = isinstance(module, nn.modules.batchnorm._BatchNorm)
+    assert torch.allclose(encoder.vector(images), inside, atol=1e-5)

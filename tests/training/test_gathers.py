@@ -41,7 +41,11 @@ def _one_of_two(rank: int, folder: str) -> None:
     if rank == 1:
         second.grad = torch.arange(6.0).reshape(3, 2)
     processes.average_gradients([first, second, exact, third])
+    again = batch()[processes.rows(6)].clone().requires_grad_()
+    (slope,) = torch.autograd.grad(curved(processes.gather_with_gradient(again)), again, create_graph=True)
+    slope.square().sum().backward()
     found = {
+        "penalized": again.grad,
         "rows": own.detach(),
         "gathered": gathered.detach(),
         "gradient": own.grad,
@@ -72,6 +76,15 @@ def test_the_gradient_of_a_gather_flows_to_every_process(seen):
     curved(alone).backward()
 
     assert torch.allclose(torch.cat([one["gradient"] for one in seen]), 2 * alone.grad, rtol=1e-12)
+
+
+def test_a_gradient_of_gradients_flows_to_every_process(seen):
+    """A penalty on gradients of both processes' losses: the slope is twice that of one process, its square fourfold."""
+    alone = batch().requires_grad_()
+    (slope,) = torch.autograd.grad(curved(alone), alone, create_graph=True)
+    slope.square().sum().backward()
+
+    assert torch.allclose(torch.cat([one["penalized"] for one in seen]), 4 * alone.grad, rtol=1e-12)
 
 
 def test_gradients_are_averaged_each_in_its_place(seen):

@@ -11,13 +11,17 @@ from torch import nn
 from selfsup import methods, processes
 from selfsup.draws import mix
 from selfsup.method import Batch, DataFacts, Method
+from selfsup.methods.dae import DenoisingAutoencoder
+from selfsup.methods.superresolution import SuperResolution
 from selfsup.networks.encoders import build_encoder
 from selfsup.networks.norm import synchronize
 from selfsup.recipe import Recipe
 from selfsup.training.loop import autocast_of, train
 
 BATCH, SIZE = 16, 32
-CASES = [(name, dtype) for name in methods.METHODS for dtype in (torch.float64, torch.float32)]
+OF_SIGNALS = "dae of signals, tied"
+AGAINST = "superresolution against a discriminator"
+CASES = [(name, dtype) for name in [*methods.METHODS, OF_SIGNALS, AGAINST] for dtype in (torch.float64, torch.float32)]
 
 
 @pytest.fixture(scope="module")
@@ -52,10 +56,11 @@ def trained(name: str, dtype: torch.dtype) -> dict[str, torch.Tensor]:
     method.start(DataFacts(64, SIZE, lambda count: _images(count, 0)))
     steps = 10 if dtype == torch.float64 else 3
     # rounding grows with every step, and Adam makes a full step of a gradient that is nothing else: small plain steps
-    recipe = method.recipe if dtype == torch.float64 else Recipe(optimizer="sgd", lr=2e-3)
+    recipe = method.recipe if dtype == torch.float64 else Recipe(optimizer="sgd", lr=2e-4)
     batches = (
-        Batch(_images(BATCH, k)[rows].to(dtype), torch.arange(BATCH)[rows], k, 0.3)
+        Batch(inputs[rows].to(dtype), torch.arange(BATCH)[rows], k, 0.3)
         for k in range(steps)
+        for inputs in [_images(BATCH, k)[:, :, 18] if name == OF_SIGNALS else _images(BATCH, k)]
         for rows in [processes.rows(BATCH)]
     )
     for _ in train(method, batches, method.optimizers(recipe), recipe, 0, autocast_of(torch.device("cpu"), "float32")):
@@ -65,8 +70,13 @@ def trained(name: str, dtype: torch.dtype) -> dict[str, torch.Tensor]:
 
 def _method(name: str) -> Method:
     torch.manual_seed(mix(0, 1))
-    method: Method = methods.load(name)(build_encoder("small", SIZE, seed=0))  # type: ignore[call-arg]
-    return method
+    if name == OF_SIGNALS:
+        encoder = build_encoder("small1d", SIZE, seed=0, mean=[0.5] * 3, std=[0.2] * 3)
+        return DenoisingAutoencoder(encoder, noise="masking", block=4, tied=True)
+    if name == AGAINST:
+        return SuperResolution(build_encoder("small", SIZE, seed=0), adversarial_from=0.0)
+    kind = methods.load(name)
+    return kind(build_encoder("small", SIZE, seed=0, sees=kind.sees), **needed(name))
 
 
 def _images(count: int, step: int) -> torch.Tensor:

@@ -96,6 +96,45 @@ def test_salt_and_pepper_is_black_or_white_half_each() -> None:
     assert (corrupted[:, 0] == corrupted[:, 1])[changed[:, 0]].all()
 
 
+def signals(count: int = 64, length: int = 40) -> Tensor:
+    return torch.randn(count, 3, length, generator=torch.Generator().manual_seed(1))
+
+
+def test_signals_are_corrupted_like_images_of_one_row() -> None:
+    """The same draws, the same samples: noise of the channel's deviation, spans of exactly the share erased."""
+    x = signals()
+    row = x[:, :, None, :]
+    for corrupt in (lambda y: noise.gaussian(y, 0.5, STD), lambda y: noise.masking(y, 0.3, mean=MEAN)[0]):
+        torch.manual_seed(2)
+        one = corrupt(x)
+        torch.manual_seed(2)
+        assert torch.equal(one, corrupt(row)[:, :, 0])
+
+
+def test_spans_of_signals_are_erased_whole() -> None:
+    x = signals()
+    corrupted, kept = noise.masking(x, 0.5, 8, mean=MEAN)
+    spans = kept.view(64, 5, 8)
+    assert (spans == spans[:, :, :1]).all()
+    assert ((~spans[:, :, 0]).sum(1) == 2).all()  # half of five, rounded to even
+    everywhere = kept.expand_as(x)
+    assert torch.equal(corrupted[everywhere], x[everywhere])
+    assert torch.equal(corrupted[~everywhere], MEAN.view(3, 1).expand_as(x)[~everywhere])
+    assert noise.masking(x[:, :, :30], 0.5, 8, mean=MEAN)[1].shape == (64, 1, 30)
+
+
+def test_salt_and_pepper_of_signals_are_their_own_extremes() -> None:
+    """Greatest or least value of that channel in that signal, half each; nothing else moves."""
+    x = signals()
+    corrupted, changed = noise.salt_and_pepper(x, 0.4)
+    assert (changed.sum((1, 2)) == 16).all()
+    everywhere = changed.expand_as(x)
+    assert torch.equal(corrupted[~everywhere], x[~everywhere])
+    greatest, least = (corrupted == x.amax(2, keepdim=True)), (corrupted == x.amin(2, keepdim=True))
+    assert (greatest | least)[everywhere].all()
+    assert greatest[everywhere].float().mean() == pytest.approx(0.5, abs=0.05)
+
+
 @pytest.mark.parametrize("name", CORRUPTIONS)
 def test_two_processes_see_what_one_sees(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     x, corrupt = images(), CORRUPTIONS[name]

@@ -24,6 +24,7 @@ from selfsup.advice.unlabelled import without_labels
 from selfsup.advice.verdict import Verdict
 from selfsup.errors import InputError
 from selfsup.memory import keep_pages
+from selfsup.networks.names import reads_signals
 from selfsup.progress import Progress, silent
 from selfsup.recipe import seconds as read_seconds
 from selfsup.report.report import write_report
@@ -144,6 +145,10 @@ def advise(
 
 def _check(asked: Mapping[str, Any], methods: tuple[str, ...] | None, out: Path) -> None:
     read_seconds(asked["budget"])
+    if reads_signals(asked["encoder"]):
+        raise InputError(
+            f"advise compares tasks on images, and {asked['encoder']} reads signals; pretrain dae and evaluate it."
+        )
     for name in ("finalists", "draws"):
         if asked[name] < 1:
             raise InputError(f"{name} must be at least 1, got {asked[name]}.")

@@ -6,6 +6,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from selfsup import methods
 from selfsup.errors import InputError
 
 Kind = Literal["method", "finetuned", "control", "reference"]
@@ -31,3 +32,14 @@ class Arm:
     def __post_init__(self) -> None:
         if self.correct.ndim != 3 or 0 in self.correct.shape:
             raise InputError(f"The answers of {self.name} must be [seeds, draws, images], got {self.correct.shape}.")
+
+
+def untrained_that_sees(sees: str) -> str:
+    """Name the control of an untrained network: `untrained`, or `untrained (lightness)` where it sees no colour."""
+    return "untrained" if sees == "colour" else f"untrained ({sees})"
+
+
+def untrained_of(arm: str) -> str:
+    """Name the control of the untrained network that sees what a method's does, fine-tuned or not."""
+    method = arm.partition(" ")[0]
+    return untrained_that_sees(methods.load(method).sees if method in methods.METHODS else "colour")

@@ -84,9 +84,9 @@ class Workbench(Bench):
         """Give the stages of a run's encoder on all labelled images."""
         return self._stages(load_encoder(folder))
 
-    def untrained(self, seed: int) -> Features:
+    def untrained(self, seed: int, sees: str = "colour") -> Features:
         """Give the stages of an encoder with random weights and re-estimated statistics on all labelled images."""
-        return self._stages(self._random(seed))
+        return self._stages(self._random(seed, sees))
 
     def reference(self, reference: Reference) -> Features:
         """Give the stages of an encoder with public weights, its batch norms re-estimated as all others' are."""
@@ -187,9 +187,9 @@ class Workbench(Bench):
         settings = self.settings
         return open_weights(Path(reference.file), reference.encoder, settings["encoder"], settings["image_size"])
 
-    def _random(self, seed: int) -> Encoder:
-        encoder = build_encoder(self.settings["encoder"], self.settings["image_size"], seed=seed).to(self._device)
-        return self._clean(encoder)
+    def _random(self, seed: int, sees: str = "colour") -> Encoder:
+        name, size = self.settings["encoder"], self.settings["image_size"]
+        return self._clean(build_encoder(name, size, seed=seed, sees=sees).to(self._device))
 
     def _clean(self, encoder: Encoder) -> Encoder:
         return with_clean_norms(encoder, hold_out(self.images)[0])

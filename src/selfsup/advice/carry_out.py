@@ -8,8 +8,9 @@ import numpy as np
 from selfsup import methods as table
 from selfsup.advice import controls
 from selfsup.advice import verdict as words
-from selfsup.advice.arms import Kind
+from selfsup.advice.arms import Kind, untrained_that_sees
 from selfsup.advice.found import Found, Screened
+from selfsup.advice.games import signs
 from selfsup.advice.plan import FAMILIES, Plan, fingerprint
 from selfsup.advice.references import planned_references
 from selfsup.advice.supervision import read_supervised
@@ -75,7 +76,8 @@ def _screen(plan: Plan, bench: Bench, exam: Exam, out: Path, found: Found, say: 
         answers = _trial(plan, bench, exam, out, method, plan.screening_seed, found)
         if answers is not None:
             key = exam.keys(exam.largest)[0]
-            found.screened.append(Screened(method, answers.validation(key), answers.chosen[key]))
+            judged = Screened(method, answers.validation(key), answers.chosen[key], signs(answers.cost))
+            found.screened.append(judged)
     return choose_finalists(found.screened, plan.finalists)
 
 
@@ -102,7 +104,10 @@ def _controls(plan: Plan, bench: Bench, exam: Exam, out: Path, found: Found, say
     asked = asked_of(plan, exam)
     say("Controls: raw pixels and untrained encoders.")
     found.pixels = controls.pixels(bench, exam, folder, asked, found.failures)
-    found.untrained = controls.untrained(bench, exam, plan.seeds, folder, asked, found.failures)
+    for sees in dict.fromkeys(["colour", *(table.load(method).sees for method in found.trials)]):
+        answers = controls.untrained(bench, exam, plan.seeds, folder, asked, found.failures, sees)
+        if answers:
+            found.untrained[untrained_that_sees(sees)] = answers
     if not plan.supervised:
         return
     supervised = read_supervised(plan.supervised)

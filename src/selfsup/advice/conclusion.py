@@ -10,6 +10,7 @@ from selfsup.advice import ranking, saving
 from selfsup.advice import verdict as words
 from selfsup.advice.carry_out import run_folder, validation_of
 from selfsup.advice.found import Found
+from selfsup.advice.games import unbalanced
 from selfsup.advice.plan import Plan
 from selfsup.advice.ranking import Decision
 from selfsup.advice.resampling import Resampled
@@ -48,6 +49,8 @@ def conclude(found: Found, bench: Bench, out: Path, notes: Sequence[str], progre
     savings = _savings(found, resampled)
     judged = Judged(resampled, found.with_references(), decisions, savings)
     disagreed = disagreement(found, arms)
+    doubts = unbalanced(found)
+    named = {decision.best, *decision.ties}
     stage = found.stage(decision.best, budget)
     recommended = decision.verdict in ("pretrain", "tie")
     command = train_longer(plan, decision.best) if recommended else ""
@@ -65,7 +68,8 @@ def conclude(found: Found, bench: Bench, out: Path, notes: Sequence[str], progre
         folder=out,
         verdict=decision.verdict,
         sentences=[
-            *sentences, *words.smaller_budgets(decisions, resampled, exam.sizes), *_references(found, judged)
+            *sentences, *(said for method, said in doubts.items() if method in named),
+            *words.smaller_budgets(decisions, resampled, exam.sizes), *_references(found, judged)
         ],
         next="The same command tries what failed again." if missing else _next(decision, arms),
         best=decision.best,
@@ -78,7 +82,9 @@ def conclude(found: Found, bench: Bench, out: Path, notes: Sequence[str], progre
         disagreement=None if disagreed is None else disagreed.written(),
         caveats=[
             *words.caveats_of(arms, len(exam.test), test_groups, len(plan.seeds), plan.transductive),
-            *([] if disagreed is None else [disagreed.sentence()]), *_dropped(found), *found.left_out, *failed,
+            *([] if disagreed is None else [disagreed.sentence()]),
+            *(said for method, said in doubts.items() if method not in named),
+            *_dropped(found), *found.left_out, *failed,
         ],
         command=command,
         transductive=plan.transductive,
@@ -123,7 +129,7 @@ def _next(decision: Decision, arms: Resampled) -> str:
     if decision.verdict == "unknown":
         return "Ask again with --seeds 3 or more."
     strongest = max(arms.names("control"), key=arms.mean, default="scratch")
-    advice = words.CONTROL_ADVICE.get(strongest, "")
+    advice = words.CONTROL_ADVICE.get(strongest.partition(" ")[0], "")
     return f"Spend the time on more labels: {advice}." if advice else "Spend the time on more labels."
 
 
@@ -132,13 +138,18 @@ def _dropped(found: Found) -> list[str]:
     if not found.screened:
         return []
     said = [
-        f"{words.name_of(s.method)} ({100 * s.validation:.1f} %)"
+        f"{words.name_of(s.method)} ({100 * s.validation:.1f} %{_aside(s.game)})"
         for s in found.screened
         if s.method not in found.trials and s.validation is not None
     ]
     if not said:
         return []
     return [f"Left behind after one screening run, by cross-validation inside the label pool: {', '.join(said)}."]
+
+
+def _aside(said: Sequence[str]) -> str:
+    """Put sentences behind a number, inside its brackets."""
+    return "".join(f"; {one.rstrip('.')}" for one in said)
 
 
 def _missing(found: Found, arms: Resampled) -> list[str]:

@@ -25,16 +25,18 @@ def pixels(bench: Bench, exam: Exam, folder: Path, asked: str, failures: list[Fa
 
 
 def untrained(
-    bench: Bench, exam: Exam, seeds: Sequence[int], folder: Path, asked: str, failures: list[Failure]
+    bench: Bench, exam: Exam, seeds: Sequence[int], folder: Path, asked: str, failures: list[Failure], sees: str
 ) -> list[Answers]:
-    """Probe untrained encoders of the methods' seeds, with every courtesy that trained ones get."""
+    """Probe untrained encoders of the methods' seeds that see the same, with every courtesy that trained ones get."""
     found = []
+    name = "untrained" if sees == "colour" else f"untrained-{sees}"
     for seed in seeds:
 
         def work(seed: int = seed) -> Answers:
-            return _kept(folder / f"untrained-seed{seed}", asked, lambda: probe(bench.untrained(seed), exam))
+            return _kept(folder / f"{name}-seed{seed}", asked, lambda: probe(bench.untrained(seed, sees), exam))
 
-        found.append(attempt(work, "the untrained encoder", seed, failures))
+        words = "the untrained encoder" + ("" if sees == "colour" else f" that sees {sees}")
+        found.append(attempt(work, words, seed, failures))
     return [answers for answers in found if answers is not None]
 
 

@@ -25,6 +25,8 @@ class Screened:
     method: str
     validation: float | None
     stage: str
+    game: tuple[str, ...] = ()
+    """What its summary says of a game that did not end in balance."""
 
 
 @dataclass
@@ -37,7 +39,8 @@ class Found:
     """Of the finalists, by fresh seed: these are reported."""
     screened: list[Screened] = field(default_factory=list)
     pixels: Answers | None = None
-    untrained: list[Answers] = field(default_factory=list)
+    untrained: dict[str, list[Answers]] = field(default_factory=dict)
+    """Of a network that sees colour, and of one for each other thing that a finalist sees."""
     trained: dict[tuple[str, Kind], dict[int | None, Trained]] = field(default_factory=dict)
     """Whole networks trained on labels, by name and kind, at each budget."""
     references: dict[Reference, Answers] = field(default_factory=dict)
@@ -55,8 +58,7 @@ class Found:
             for (n, kind), trained in self.trained.items()
             if kind != "control" and per_class in trained
         ]
-        if self.untrained:
-            found.append(self._frozen("untrained", "control", self.untrained, per_class))
+        found += [self._frozen(name, "control", answers, per_class) for name, answers in self.untrained.items()]
         if self.pixels is not None:
             found.append(Arm("pixels", "control", self.pixels.correct(self.exam, per_class)[None], seeded=False))
         found += [
@@ -87,8 +89,7 @@ class Found:
     def frozen(self) -> dict[str, tuple[Kind, list[Answers]]]:
         """Give the arms that have stages; references last."""
         found: dict[str, tuple[Kind, list[Answers]]] = {n: ("method", list(a.values())) for n, a in self.trials.items()}
-        if self.untrained:
-            found["untrained"] = ("control", self.untrained)
+        found |= {name: ("control", answers) for name, answers in self.untrained.items()}
         if self.pixels is not None:
             found["pixels"] = ("control", [self.pixels])
         return found | {weights.name: ("reference", [answers]) for weights, answers in self.references.items()}

@@ -64,7 +64,8 @@ def open_weights(file: Path, name: str | None, own: str, image_size: int) -> Ope
 
 def _structure(encoder: Encoder) -> dict[str, Any]:
     description = encoder.description()
-    return {part: description[part] for part in ("name", "arguments", "stem", "width", "stage_names")}
+    own = {part: description[part] for part in ("name", "arguments", "stem", "width", "stage_names")}
+    return own | {"sees": encoder.sees}
 
 
 def _at_size(encoder: Encoder, image_size: int, file: Path) -> Encoder:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from selfsup.advice import saving
-from selfsup.advice.arms import Kind
+from selfsup.advice.arms import Kind, untrained_of
 from selfsup.advice.carry_out import run_folder
 from selfsup.advice.found import Found, as_row
 from selfsup.advice.ranking import Decision, Gain
@@ -41,8 +41,9 @@ def table_rows(found: Found, judged: Judged) -> list[dict[str, Any]]:
         }  # fmt: skip
         if found.exam.classes == 2:
             row["auroc"] = _auroc(found, arm.name)
-        if "untrained" in arms and arm.name != "untrained":
-            row["vs_untrained"] = as_row(arms.difference(arm.name, "untrained"))
+        blank = untrained_of(arm.name)
+        if blank in arms and arm.name not in found.untrained:
+            row["vs_untrained"] = as_row(arms.difference(arm.name, blank))
         if arm.name in decision.gains:
             row["vs_controls"] = _gain(decision.gains[arm.name])
         rows.append(row)

@@ -198,7 +198,7 @@ class Bench(ABC):
         """Give the stages of a run's encoder on all labelled images."""
 
     @abstractmethod
-    def untrained(self, seed: int) -> Features:
+    def untrained(self, seed: int, sees: str = "colour") -> Features:
         """Give the stages of an encoder with random weights and re-estimated statistics on all labelled images."""
 
     @abstractmethod

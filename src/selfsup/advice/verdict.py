@@ -43,13 +43,17 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from selfsup.advice.arms import untrained_of
 from selfsup.advice.ranking import MARGIN, Answer, Decision
 from selfsup.advice.references import Reference
 from selfsup.advice.resampling import Interval, Resampled
 from selfsup.advice.saving import Saving
 from selfsup.run import write_json
 
-NAMES = {"simclr": "SimCLR", "dae": "denoising", "pixels": "raw pixels", "scratch": "training from scratch"}
+NAMES = {
+    "bigan": "BiGAN", "dcgan": "DCGAN", "simclr": "SimCLR", "dae": "denoising", "pixels": "raw pixels",
+    "scratch": "training from scratch",
+}  # fmt: skip
 CONTROL_ADVICE = {
     "pixels": "a linear model on raw pixels does as well",
     "untrained": "the features of an untrained network do as well",
@@ -133,8 +137,9 @@ def decision_sentences(
     said = (
         f"{_capital(name_of(best))}{where}: {percent(resampled.interval(best))} with {budget_words(per_class, labels)}"
     )
-    if "untrained" in resampled:
-        above = resampled.difference(best, "untrained")
+    blank = untrained_of(best)
+    if blank in resampled:
+        above = resampled.difference(best, blank)
         said += f", {points(above)} above an untrained network"
     if decision.verdict == "tie":
         others = [name_of(name) for name in decision.ties if name != best]
@@ -149,7 +154,7 @@ def decision_sentences(
     sentences = [said]
     if decision.verdict == "pretrain" and len(resampled.names("method")) > 1:
         sentences.append(f"It is better than {listed([name_of(n) for n in resampled.names('method') if n != best])}.")
-    if gain is not None and gain.shown and gain.control != "untrained":
+    if gain is not None and gain.shown and gain.control != blank:
         sentences.append(f"It is {points(gain.gain)} above {name_of(gain.control)}, the strongest control.")
     sentences += _tuned(resampled)
     said_saving = _saving(savings, sizes)

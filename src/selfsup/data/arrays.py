@@ -3,7 +3,7 @@
 import hashlib
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,6 +21,7 @@ from selfsup.errors import InputError
 _BATCH_BYTES = 32 * 2**20
 _IN_MEMORY = 2**30  # larger results go to a file
 _SAMPLE = 64
+_THINNEST = 8  # pixels; below, gray images are more likely signals of as many channels
 
 
 class Values(NamedTuple):
@@ -38,19 +39,29 @@ def is_array(source: Any) -> bool:
 
 def open_npy(path: Path, image_size: int, store_size: int | None, cache: Path, progress: Progress) -> ImageStore:
     """Open a .npy file; what is not stored as it is needed is converted once."""
+    array = load_npy(path, "[N, 3, H, W]")
+    facts = path.stat()
+    name = key(["npy", 1, path.resolve(), facts.st_size, facts.st_mtime_ns, image_size, store_size])
+    return open_array(array, image_size, store_size, str(path), progress, cache / "images" / name)
+
+
+def load_npy(path: Path, shape: str) -> np.ndarray:
+    """Map a .npy file into memory.
+
+    Raises:
+        InputError: if it cannot be read, or holds Python objects; `shape` says what it should hold.
+    """
     try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        array: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
     except ValueError as error:
         if "allow_pickle" in str(error) or "Python objects" in str(error):
             raise InputError(
-                f"{path} holds Python objects, which are never unpickled; save one array of numbers [N, 3, H, W]."
+                f"{path} holds Python objects, which are never unpickled; save one array of numbers {shape}."
             ) from None
         raise InputError(f"{path} is no .npy file that can be read ({error}).") from None
     except (OSError, EOFError) as error:
         raise InputError(f"{path} cannot be read ({error}).") from None
-    facts = path.stat()
-    name = key(["npy", 1, path.resolve(), facts.st_size, facts.st_mtime_ns, image_size, store_size])
-    return open_array(array, image_size, store_size, str(path), progress, cache / "images" / name)
+    return array
 
 
 def open_array(
@@ -76,7 +87,7 @@ def open_array(
             yield squares(as_bytes(np.asarray(array[start : start + step]), values), size)
 
     as_it_is = array.dtype == np.uint8 and array.shape[1:] == (3, size, size)
-    pixels = array if as_it_is else _collect(batches, count, size, folder, progress)
+    pixels = array if as_it_is else collected(batches(), (count, 3, size, size), folder, progress, np.uint8)
     return ImageStore(
         pixels=pixels,
         names=numbered(count),
@@ -122,6 +133,11 @@ def check_shape(array: np.ndarray, source: str) -> None:
         raise InputError(f"{source} has shape {array.shape}; images are [N, 3, H, W], [N, H, W, 3] or [N, H, W].")
     if min(array.shape) == 0:
         raise InputError(f"{source} has shape {array.shape} and holds no images.")
+    if array.ndim == 3 and min(array.shape[1:]) < _THINNEST:
+        raise InputError(
+            f"{source} has shape {array.shape}, which would be gray images of {array.shape[1]} x {array.shape[2]}"
+            " pixels; signals [N, C, L] need an encoder of signals, such as small1d."
+        )
     channels = planes(array[:1]).shape[1]
     if channels not in (1, 3, 4):
         raise InputError(
@@ -167,23 +183,26 @@ def as_bytes(batch: Shaped[np.ndarray, "n ..."], values: Values) -> UInt8[np.nda
     return batch if batch.shape[1] == 3 else np.repeat(batch, 3, axis=1)
 
 
-def _collect(
-    batches: Callable[[], Iterable[np.ndarray]], count: int, size: int, folder: Path | None, progress: Progress
-) -> UInt8[np.ndarray, "N 3 S S"]:
-    """Put batches into one array: in memory, or in `folder`, where it is found again."""
-    shape = (count, 3, size, size)
+def collected(
+    batches: Iterable[np.ndarray],
+    shape: tuple[int, ...],
+    folder: Path | None,
+    progress: Progress,
+    dtype: type[np.generic] = np.float32,
+) -> np.ndarray:
+    """Put batches into one array of a shape: in memory, or in `folder`, where it is found again."""
     if folder is None:
-        pixels = room_for(shape, None)
-        _fill(pixels, batches())
+        pixels = room_for(shape, None, dtype)
+        _fill(pixels, batches)
         return pixels
     folder.mkdir(parents=True, exist_ok=True)
     final = folder / "images.npy"
     with locked(folder / "lock", progress):
         if not final.exists():
-            check_space(folder, int(np.prod(shape)))
+            check_space(folder, _size(shape, dtype))
             partial = folder / "images.partial"
-            mapped = np.lib.format.open_memmap(partial, "w+", np.uint8, shape)
-            _fill(mapped, batches())
+            mapped = np.lib.format.open_memmap(partial, "w+", dtype, shape)
+            _fill(mapped, batches)
             mapped.flush()
             with open(partial, "r+b") as file:
                 os.fsync(file.fileno())
@@ -192,14 +211,19 @@ def _collect(
     return loaded
 
 
-def room_for(shape: tuple[int, ...], cache: Path | None) -> np.ndarray:
-    """An empty array of bytes; if it is large, in a file that vanishes with this process."""
-    if int(np.prod(shape)) <= _IN_MEMORY:
-        return np.empty(shape, np.uint8)
+def room_for(shape: tuple[int, ...], cache: Path | None, dtype: type[np.generic] = np.uint8) -> np.ndarray:
+    """An empty array, of bytes unless said; if it is large, in a file that vanishes with this process."""
+    if _size(shape, dtype) <= _IN_MEMORY:
+        return np.empty(shape, dtype)
     folder = cache_folder(cache)
-    check_space(folder, int(np.prod(shape)))
+    check_space(folder, _size(shape, dtype))
     with tempfile.NamedTemporaryFile(dir=folder) as file:
-        return np.memmap(file, np.uint8, "w+", shape=shape)
+        return np.memmap(file, dtype, "w+", shape=shape)
+
+
+def _size(shape: tuple[int, ...], dtype: type[np.generic]) -> int:
+    """Bytes of an array."""
+    return int(np.prod(shape)) * np.dtype(dtype).itemsize
 
 
 def _fill(pixels: np.ndarray, batches: Iterable[np.ndarray]) -> None:

@@ -72,12 +72,12 @@ class Batches:
 
 
 def as_floats(pixels: Tensor) -> Float[Tensor, "*shape"]:
-    """Turn bytes into floats in [0, 1]."""
-    return pixels.float().div_(255)
+    """Turn bytes into floats in [0, 1]; signals are floats already."""
+    return pixels if pixels.is_floating_point() else pixels.float().div_(255)
 
 
 def clean_batches(images: ImageStore, size: int, batch_size: int, device: torch.device) -> Iterator[Tensor]:
-    """Give all images once, in order, as centre views [B, 3, size, size]."""
+    """Give all images once, in order, as centre views [B, 3, size, size], or [B, C, size]."""
     from selfsup.views.crops import center
 
     for first in range(0, len(images), batch_size):

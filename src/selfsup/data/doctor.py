@@ -17,6 +17,7 @@ _LOOKED_AT = 4096
 """Images, evenly spread, whose pixels are looked at."""
 _CONSTANT = 4.0  # gray levels of standard deviation
 _EXAMPLES = 5
+_FAR = 30  # deviations
 
 
 class Finding(NamedTuple):
@@ -24,7 +25,7 @@ class Finding(NamedTuple):
 
     level: Literal["ok", "note", "warning"]
     topic: str
-    """unreadable, number, sizes, duplicates, constant, gray, brightness, classes, split."""
+    """unreadable, number, sizes, duplicates, constant, gray, brightness, classes, split; range, of signals."""
     text: str
     examples: tuple[str, ...] = ()
     """Names of files it is about, a few."""
@@ -38,6 +39,8 @@ def diagnose(images: ImageStore, *, duplicates: bool = True) -> list[Finding]:
         duplicates: whether to look for nearly identical images, which takes seconds for tens of thousands.
     """
     chosen = np.unique(np.linspace(0, len(images) - 1, min(len(images), _LOOKED_AT)).astype(np.int64))
+    if images.holds_signals:
+        return _signals(images, chosen)
     findings = [_skipped(images), _number(images), *_sizes(images), *_pixels(images, chosen)]
     if duplicates:
         findings.append(_duplicates(images))
@@ -141,6 +144,28 @@ def _pixels(images: ImageStore, chosen: np.ndarray) -> list[Finding]:
     if not 16 < np.median(brightness) < 239:
         what = "dark" if np.median(brightness) <= 16 else "bright"
         findings.append(Finding("note", "brightness", f"Most images are very {what}: check their range of values."))
+    return findings
+
+
+def _signals(images: ImageStore, chosen: np.ndarray) -> list[Finding]:
+    """Look at signals: enough of them, none flat, no value far from all others."""
+    rows = images.rows(chosen).astype(np.float64)
+    deviation = rows.std(2)  # [n, C]
+    findings = []
+    if images.skipped:
+        findings.append(_skipped(images))
+    if len(images) < 1000:
+        text = f"{len(images)} signals are few: expect little from pretraining on them alone."
+        findings.append(Finding("warning", "number", text))
+    flat = deviation.max(1) == 0
+    if flat.any():
+        names = tuple(images.names[number] for number in chosen[flat][:_EXAMPLES])
+        findings.append(Finding("note", "constant", f"{flat.mean():.1%} of the signals are constant.", names))
+    far = np.abs(rows - rows.mean((0, 2), keepdims=True)).max((1, 2)) > _FAR * rows.std((0, 2)).max()
+    if far.any():
+        names = tuple(images.names[number] for number in chosen[far][:_EXAMPLES])
+        text = f"{far.mean():.1%} of the signals reach more than {_FAR} deviations from the mean: look for artefacts."
+        findings.append(Finding("note", "range", text, names))
     return findings
 
 

@@ -77,6 +77,53 @@ def open_labelled(
     return _checked(found, progress)
 
 
+def open_labelled_signals(
+    source: Any, length: int, *, channels: int | None = None, cache: Path | None = None, progress: Progress = silent
+) -> LabelledImages:
+    """Open signals with a class each.
+
+    Args:
+        source: a folder with `signals.npy` [N, C, L] and `labels.npy` [N], whole numbers or text, and, if there are
+            any, `groups.npy` [N] (signals of one patient or machine never straddle a split) and `split.npy` [N]
+            ("train", "val" or "test"); or a pair (array of signals, labels).
+        length: samples that an encoder will see.
+        channels: as in `open_signals`.
+        cache: as in `open_signals`.
+        progress: is told how far the work is.
+
+    Raises:
+        InputError: in one sentence, if there are no labels, not as many as signals, or of one class only.
+    """
+    from selfsup.data.arrays import load_npy
+    from selfsup.data.signals import open_signals
+
+    columns: dict[str, np.ndarray] = {}
+    if isinstance(source, tuple | list) and len(source) == 2:
+        source, columns["labels"] = source[0], np.asarray(source[1])
+    elif isinstance(source, str | Path) and (Path(source).expanduser() / "labels.npy").is_file():
+        folder = Path(source).expanduser()
+        files = {name: folder / f"{name}.npy" for name in ("labels", "groups", "split")}
+        columns = {name: load_npy(file, "[N]") for name, file in files.items() if file.is_file()}
+    else:
+        raise InputError(
+            f"{source if isinstance(source, str | Path) else 'The array'} has no labels of signals; give a folder with"
+            " signals.npy [N, C, L] and labels.npy [N], or a pair (signals, labels)."
+        )
+    signals = open_signals(source, length, channels=channels, cache=cache, progress=progress, least=LEAST)
+    count = len(signals) + len(signals.skipped)
+    for name, column in columns.items():
+        if column.shape != (count,) or column.dtype.kind not in "uibU":
+            raise InputError(
+                f"There are {count} signals, but {name} is of shape {column.shape} and type {column.dtype}; give one"
+                " whole number or text for each signal."
+            )
+    kept = np.arange(count) if signals.index is None else signals.index
+    text = {name: [str(value) for value in column[kept].tolist()] for name, column in columns.items()}
+    splits = text.get("split", [""] * len(kept))
+    places = [Place(label, split_of(split)) for label, split in zip(text["labels"], splits, strict=True)]
+    return _checked(_Found(signals, places, text.get("groups", [""] * len(kept)), []), progress)
+
+
 def _find(
     source: Any,
     image_size: int,
@@ -217,6 +264,8 @@ def _class_notes(classes: Sequence[str], counts: Counter[str | None]) -> list[st
 def _groups_of(images: ImageStore, progress: Progress) -> Int64[np.ndarray, " N"]:
     """Groups of nearly identical images, kept beside the decoded images."""
     kept = images.folder / "duplicates.npy" if images.folder is not None else None
+    if images.holds_signals:  # no picture to compare: equal values only
+        return np.unique(images.hashes, return_inverse=True)[1].astype(np.int64)
     if kept is not None and kept.exists():
         known: np.ndarray = np.load(kept, allow_pickle=False)
         if len(known) == len(images):

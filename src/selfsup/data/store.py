@@ -1,21 +1,24 @@
-"""Images as rows of bytes, memory-mapped, with their names."""
+"""Images as rows of bytes, or signals as rows of floats, memory-mapped, with their names."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Integer, UInt8
+from jaxtyping import Float32, Integer, UInt8
 
 from selfsup.data.listing import Skipped
 
 
 @dataclass(frozen=True, eq=False)
 class ImageStore:
-    """Square RGB images of one size. Read them with `rows`; a selection shares the pixels of its origin."""
+    """Square RGB images of one size. Read them with `rows`; a selection shares the pixels of its origin.
 
-    pixels: UInt8[np.ndarray, "M 3 S S"]
-    """All images of the origin, memory-mapped and read only; `rows` knows which of them belong here."""
+    Signals of one length are kept in the same way, as floats in their own units.
+    """
+
+    pixels: UInt8[np.ndarray, "M 3 S S"] | Float32[np.ndarray, "M C L"]
+    """All images (or signals) of the origin, memory-mapped and read only; `rows` knows which of them belong here."""
     names: list[str]
     """Path relative to the folder with forward slashes, or "000123" for arrays."""
     hashes: list[str]
@@ -41,12 +44,19 @@ class ImageStore:
         return len(self.names)
 
     @property
+    def holds_signals(self) -> bool:
+        """Whether these are signals [C, L] in place of images."""
+        return self.pixels.ndim == 3
+
+    @property
     def size(self) -> int:
-        """Side of the images in pixels."""
+        """Side of the images in pixels; length of signals in samples."""
         return int(self.pixels.shape[-1])
 
-    def rows(self, indices: Integer[np.ndarray, " n"] | Sequence[int]) -> UInt8[np.ndarray, "n 3 S S"]:
-        """Gather images in the order asked, as a copy."""
+    def rows(
+        self, indices: Integer[np.ndarray, " n"] | Sequence[int]
+    ) -> UInt8[np.ndarray, "n 3 S S"] | Float32[np.ndarray, "n C L"]:
+        """Gather images (or signals) in the order asked, as a copy."""
         wanted = np.asarray(indices, dtype=np.int64)
         if self.index is not None:
             wanted = self.index[wanted]

@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from selfsup.data.images import ImageStore, Skipped, open_images
+from selfsup.data.images import ImageStore, Skipped
+from selfsup.data.inputs import open_inputs
 from selfsup.errors import InputError
 from selfsup.evaluation.features import device_named, vectors
 from selfsup.networks.encoders import load_encoder
@@ -39,7 +40,9 @@ def embed(
     if file.suffix != ".npz":
         raise InputError(f"Vectors are written as .npz, got {str(file)!r}; try {file.stem}.npz.")
     encoder = load_encoder(folder).to(device_named(device))
-    images = open_images(data, encoder.image_size, cache=cache, progress=progress, min_images=1)
+    images = open_inputs(
+        encoder.name, data, encoder.image_size, channels=encoder.shape[0], cache=cache, progress=progress, least=1
+    )
     found = vectors(encoder, images, progress=progress)
     tell_skipped(images, progress)
     file.parent.mkdir(parents=True, exist_ok=True)

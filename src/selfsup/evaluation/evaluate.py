@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from selfsup.data.images import ImageStore
-from selfsup.data.labels import LabelledImages, open_labelled, test_split
+from selfsup.data.labels import LabelledImages, open_labelled, open_labelled_signals, test_split
 from selfsup.errors import InputError
 from selfsup.evaluation import metrics
 from selfsup.evaluation.budgets import Key, label_draws
@@ -20,6 +20,7 @@ from selfsup.evaluation.protocols import protocol, run_protocol
 from selfsup.evaluation.saved import SavedProbe
 from selfsup.memory import keep_pages
 from selfsup.networks.encoders import Encoder, build_encoder, load_encoder, reestimate_norms
+from selfsup.networks.names import reads_signals
 from selfsup.progress import Progress, silent
 from selfsup.run import Run, write_json
 
@@ -50,7 +51,7 @@ def evaluate(
     Args:
         run: run folder made by `pretrain`.
         labels: class folders, train/val/test folders of class folders, a CSV of path,label[,group], a flat folder
-            with `pattern`, `scenes` or `plain-scenes`.
+            with `pattern`, `scenes` or `plain-scenes`; for signals a folder of `signals.npy` and `labels.npy`.
         pattern: regular expression with one group that finds the label in a file name.
         group: regular expression with one group; images that share it never straddle pool and test.
         label_budgets: labels per class; None stands for all.
@@ -73,7 +74,13 @@ def evaluate(
     keep_pages()
     place = device_named(device)
     encoder = load_encoder(folder).to(place)
-    data = open_labelled(labels, encoder.image_size, pattern=pattern, group=group, cache=cache, progress=progress)
+    if reads_signals(encoder.name):
+        _refuse_for_signals(protocols, pattern, group)
+        data = open_labelled_signals(
+            labels, encoder.image_size, channels=encoder.shape[0], cache=cache, progress=progress
+        )
+    else:
+        data = open_labelled(labels, encoder.image_size, pattern=pattern, group=group, cache=cache, progress=progress)
     opened = _Opened(data, label_budgets, draws, seed)
     trained = _Arm(_method_of(folder), encoder)
     untrained = _Arm(UNTRAINED, _untrained(folder, encoder, data.images, opened.notes).to(place))
@@ -224,7 +231,7 @@ def _untrained(folder: Path, encoder: Encoder, images: ImageStore, notes: list[s
         return load_encoder(folder / "untrained.safetensors")
     about = encoder.description()
     untrained = build_encoder(
-        encoder.name, encoder.image_size, seed=_seed_of(folder), mean=about["mean"], std=about["std"]
+        encoder.name, encoder.image_size, seed=_seed_of(folder), mean=about["mean"], std=about["std"], sees=encoder.sees
     )
     few = images.select(np.unique(np.linspace(0, len(images) - 1, min(1024, len(images))).astype(np.int64)))
     reestimate_norms(untrained, (batch for _, batch in batches(few, encoder.image_size, 128, device_of(untrained))))
@@ -248,6 +255,16 @@ def _check(label_budgets: Sequence[int | None], draws: int) -> None:
         raise InputError(f"Label budgets are labels per class, at least 1, or all, got {list(label_budgets)}.")
     if draws < 1:
         raise InputError(f"draws must be at least 1, got {draws}.")
+
+
+def _refuse_for_signals(protocols: Sequence[str], pattern: str | None, group: str | None) -> None:
+    if protocols:
+        raise InputError(f"The protocol {protocols[0]} is for images, and this run's encoder reads signals.")
+    if pattern is not None or group is not None:
+        raise InputError(
+            "Patterns look at the names of files, which signals do not have; give labels.npy and groups.npy beside"
+            " signals.npy."
+        )
 
 
 def _per_class(opened: _Opened) -> list[int | None]:

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from selfsup.data.batches import as_floats
 from selfsup.data.images import ImageStore
 from selfsup.errors import InputError
 from selfsup.networks.encoders import Encoder
@@ -74,24 +75,29 @@ def pixel_features(images: ImageStore, side: int = 16, batch_size: int = 1024) -
     return np.concatenate(rows)
 
 
-def pooled(maps: Float[Tensor, "B C h w"], max_width: int) -> Float[Tensor, "B _"]:
-    """Average-pool maps to the largest square with at most max_width features, never above their own size."""
+def pooled(maps: Float[Tensor, "B C *s"], max_width: int) -> Float[Tensor, "B _"]:
+    """Average-pool maps to the largest square with at most max_width features, never above their own size.
+
+    Maps [B, C, l] of signals are pooled to the greatest length.
+    """
+    if maps.ndim == 3:
+        return F.adaptive_avg_pool1d(maps, max(1, min(max_width // maps.shape[1], maps.shape[2]))).flatten(1)
     side = max(1, min(int((max_width / maps.shape[1]) ** 0.5), *maps.shape[2:]))
     return F.adaptive_avg_pool2d(maps, side).flatten(1)
 
 
 def batches(
     images: ImageStore, size: int | None, batch_size: int, device: torch.device
-) -> Iterator[tuple[int, Float[Tensor, "B 3 S S"]]]:
-    """Give (first position, centre views in [0, 1]) over all images in order; size None: the whole stored image."""
+) -> Iterator[tuple[int, Float[Tensor, "B C *S"]]]:
+    """Give (first position, centre views) over all images or signals in order; size None: each as it is stored."""
     for start in range(0, len(images), batch_size):
         rows = images.rows(np.arange(start, min(start + batch_size, len(images))))
         yield start, center_views(rows, size, device)
 
 
-def center_views(rows: np.ndarray, size: int | None, device: torch.device) -> Float[Tensor, "B 3 S S"]:
-    """Give stored uint8 images [B, 3, s, s] as the encoder sees them when it is tested."""
-    floats = torch.from_numpy(np.ascontiguousarray(rows)).to(device).float() / 255
+def center_views(rows: np.ndarray, size: int | None, device: torch.device) -> Float[Tensor, "B C *S"]:
+    """Give stored uint8 images [B, 3, s, s], or signals [B, C, L], as the encoder sees them when it is tested."""
+    floats = as_floats(torch.from_numpy(np.ascontiguousarray(rows)).to(device))
     return floats if size is None else crops.center(floats, size)
 
 

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from selfsup.data.images import Skipped, open_images
+from selfsup.data.images import Skipped
+from selfsup.data.inputs import open_inputs
 from selfsup.evaluation.embed import folder_of, tell_skipped
 from selfsup.evaluation.features import device_named, stage_features
 from selfsup.evaluation.saved import SavedProbe
@@ -51,7 +52,9 @@ def predict(
     file = Path(out) if out is not None else folder / "predictions.csv"
     saved = SavedProbe.read(folder)
     encoder = load_encoder(folder).to(device_named(device))
-    images = open_images(data, encoder.image_size, cache=cache, progress=progress, min_images=1)
+    images = open_inputs(
+        encoder.name, data, encoder.image_size, channels=encoder.shape[0], cache=cache, progress=progress, least=1
+    )
     features = stage_features(encoder, images, max_width=saved.max_width, stages=[saved.stage], progress=progress)
     chances = saved.probe.probabilities(features[saved.stage])
     best = chances.argmax(1)

@@ -24,8 +24,21 @@ METHODS = {
     "jigsaw": Entry("jigsaw", "Jigsaw", "predictive", "say in which order an image's tiles were shuffled"),
     "counting": Entry("counting", "Counting", "predictive", "count so that the tiles of an image add up to the whole"),
     "aet": Entry("aet", "AET", "predictive", "say how an image was warped, from the image before and after"),
+    "aetgan": Entry("aetgan", "GeneratedAET", "predictive", "say by which code a generator changed an image"),
     "context": Entry("context", "Context", "predictive", "say where a second patch lies as seen from the first"),
     "dae": Entry("dae", "DenoisingAutoencoder", "generative", "undo noise that was added to an image"),
+    "inpainting": Entry("inpainting", "Inpainting", "generative", "fill in what was cut out of an image"),
+    "superresolution": Entry(
+        "superresolution", "SuperResolution", "generative", "give back the detail of an image that was made small"
+    ),
+    "colorization": Entry(
+        "colorization", "Colorization", "generative", "say which colours a picture had, from its lightness alone"
+    ),
+    "splitbrain": Entry(
+        "splitbrain", "SplitBrain", "generative", "say the colours from the lightness, and lightness from colours"
+    ),
+    "bigan": Entry("bigan", "BiGAN", "generative", "find the code that a generator would make an image from"),
+    "dcgan": Entry("dcgan", "DCGAN", "generative", "tell real images from those that a generator makes"),
     "exemplar": Entry(
         "exemplar", "Exemplar", "contrastive", "tell every image from all others, however it was changed"
     ),

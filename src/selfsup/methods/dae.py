@@ -1,4 +1,4 @@
-"""Denoising autoencoder (DAE): undo noise that was added to an image."""
+"""Denoising autoencoder (DAE): undo noise that was added to an image or a signal."""
 
 from collections.abc import Iterator
 from typing import ClassVar, Literal
@@ -10,10 +10,13 @@ from torch.nn import functional as F
 
 from selfsup.errors import InputError
 from selfsup.method import Batch, Method, Objective
+from selfsup.networks.built_in import Stack
 from selfsup.networks.decoders import Decoder
 from selfsup.networks.encoders import Encoder, behind_last_map
+from selfsup.networks.signals import SignalDecoder
+from selfsup.networks.tied import TiedDecoder
 from selfsup.recipe import Recipe
-from selfsup.views import crops, noise, sheets
+from selfsup.views import crops, excerpts, noise, plots, sheets
 
 AMOUNTS = {"gaussian": 0.5, "masking": 0.25, "salt_and_pepper": 0.25}
 """Top of the 2010 paper's grid for the deviation of Gaussian noise; its good default for the shares."""
@@ -23,18 +26,22 @@ EMPHASES = {"none": (1.0, 1.0), "double": (1.0, 0.5), "full": (1.0, 0.0)}
 
 
 class DenoisingAutoencoder(Method):
-    """Corrupt an image and reconstruct the clean one from the encoder's last map.
+    """Corrupt an image or a signal and reconstruct the clean one from the encoder's last map.
 
     Args:
         encoder: network to train.
-        noise: `gaussian` (added to every value), `masking` (the mean colour), or `salt_and_pepper` (white, black).
+        noise: `gaussian` (added to every value), `masking` (the mean colour), or `salt_and_pepper` (white, black;
+            of signals the greatest and the least value).
         amount: deviation of Gaussian noise in units of the encoder's std, or the share of pixels that is
             corrupted; by default 0.5 for gaussian and 0.25 for the others.
-        block: side in pixels of the squares that masking erases; 1 erases single pixels.
+        block: side in pixels of the squares that masking erases, length in samples of the spans of signals; 1 erases
+            single pixels or samples.
         emphasis: weights of the errors at corrupted and kept pixels: `none` (1 and 1), `double` (1 and 0.5)
             or `full` (1 and 0); for masking and salt and pepper.
-        loss: `squared` error of normalized values, or `cross_entropy` of values in [0, 1].
-        flip: mirror half of the images.
+        loss: `squared` error of normalized values, or `cross_entropy` of values in [0, 1] (images only).
+        tied: let the decoder use the encoder's own weights, transposed; for encoders of plain convolutions: `small`,
+            `alexnet`, `nin`, `small1d`.
+        flip: mirror half of the images; signals are never turned round.
 
     Source: Vincent, Larochelle, Lajoie, Bengio and Manzagol, JMLR 11:3371-3408, 2010.
     """
@@ -50,6 +57,7 @@ class DenoisingAutoencoder(Method):
     )
     headline: ClassVar[str] = "psnr_gain"
     headline_chance: ClassVar[float | None] = 0.0  # giving the corrupted image back
+    reads: ClassVar[str] = "images and signals"
 
     def __init__(
         self,
@@ -60,12 +68,16 @@ class DenoisingAutoencoder(Method):
         block: int = 1,
         emphasis: Literal["none", "double", "full"] = "none",
         loss: Literal["squared", "cross_entropy"] = "squared",
+        tied: bool = False,
         flip: bool = True,
     ) -> None:
         super().__init__()
         _check(noise, amount, block, emphasis, encoder.image_size)
+        self.of_signals = len(encoder.shape) == 2
+        if self.of_signals and loss == "cross_entropy":
+            raise InputError("cross_entropy is for values in [0, 1], which signals do not have; use --loss squared.")
         self.encoder = encoder
-        self.decoder = Decoder(encoder.width, encoder.side, encoder.image_size)
+        self.decoder = _decoder(encoder, tied)
         # what lies behind the last map would stay as it was drawn: it takes part through the vector
         self.context = nn.Linear(encoder.vector_width, encoder.width) if behind_last_map(encoder) else None
         self.noise = noise
@@ -77,7 +89,7 @@ class DenoisingAutoencoder(Method):
 
     def losses(self, batch: Batch) -> Iterator[Objective]:
         """Yield the error of the reconstruction against the clean view."""
-        clean = crops.random_crop(batch.images, self.encoder.image_size, flip=self.flip)
+        clean = self.view(batch.images)
         corrupted, changed = self.corrupt(clean)
         output = self.reconstruct(corrupted)
         if self.loss == "cross_entropy":
@@ -88,14 +100,22 @@ class DenoisingAutoencoder(Method):
             errors = (output - self.encoder.normalize(clean)).square()
             off = errors.detach()
             chance = self.loss_of_copying(corrupted, clean, changed)
-        left = off.mean((2, 3))  # [B, 3], in units of the data's variance
-        metrics = {"psnr_gain": psnr_gain(left * self.encoder.std.square(), corrupted, clean), "mse": left.mean()}
+        left = off.flatten(2).mean(2)  # [B, C], in units of the data's variance
+        if self.of_signals:  # whose units may be of any size
+            gain = psnr_gain(left, self.encoder.normalize(corrupted), self.encoder.normalize(clean))
+        else:
+            gain = psnr_gain(left * self.encoder.std.square(), corrupted, clean)
+        metrics = {"psnr_gain": gain, "mse": left.mean()}
         yield Objective(emphasized(errors, changed, *self.emphasis), metrics=metrics, chance=chance)
 
-    def corrupt(
-        self, clean: Float[Tensor, "B 3 S S"]
-    ) -> tuple[Float[Tensor, "B 3 S S"], Bool[Tensor, "B 1 S S"] | None]:
-        """Give corrupted copies in [0, 1] units (not clipped), and which pixels changed (None: all)."""
+    def view(self, images: Float[Tensor, "B C *S"]) -> Float[Tensor, "B C *s"]:
+        """Give what the encoder shall see, clean: a crop of each image, or an excerpt of each signal."""
+        if self.of_signals:
+            return excerpts.random_excerpt(images, self.encoder.image_size)
+        return crops.random_crop(images, self.encoder.image_size, flip=self.flip)
+
+    def corrupt(self, clean: Float[Tensor, "B C *S"]) -> tuple[Float[Tensor, "B C *S"], Bool[Tensor, "B 1 *S"] | None]:
+        """Give corrupted copies in the units of the data (not clipped), and which pixels changed (None: all)."""
         if self.noise == "gaussian":
             return noise.gaussian(clean, self.amount, self.encoder.std), None
         if self.noise == "masking":
@@ -103,28 +123,29 @@ class DenoisingAutoencoder(Method):
             return corrupted, ~kept
         return noise.salt_and_pepper(clean, self.amount)
 
-    def reconstruct(self, images: Float[Tensor, "B 3 S S"]) -> Float[Tensor, "B 3 S S"]:
+    def reconstruct(self, images: Float[Tensor, "B C *S"]) -> Float[Tensor, "B C *S"]:
         """Give normalized values for the squared error, logits for the cross-entropy."""
         if self.context is None:
             last_map = self.encoder(images)
         else:
             last_map, vector = self.encoder.map_and_vector(images)
             last_map = last_map + self.context(vector)[:, :, None, None]
+        own = (self.encoder.inner,) if isinstance(self.decoder, TiedDecoder) else ()
         # the views' layout: sums of unlike layouts are several times slower
-        output: Tensor = self.decoder(last_map).float().contiguous()
+        output: Tensor = self.decoder(last_map, *own).float().contiguous()
         return output
 
-    def pixels(self, output: Float[Tensor, "B 3 S S"]) -> Float[Tensor, "B 3 S S"]:
-        """Turn the output into images in [0, 1] units."""
+    def pixels(self, output: Float[Tensor, "B C *S"]) -> Float[Tensor, "B C *S"]:
+        """Turn the output into images in [0, 1], or signals in their units."""
         if self.loss == "cross_entropy":
             return output.sigmoid()
         return self.encoder.denormalize(output)
 
     def loss_of_copying(
         self,
-        corrupted: Float[Tensor, "B 3 S S"],
-        clean: Float[Tensor, "B 3 S S"],
-        changed: Bool[Tensor, "B 1 S S"] | None,
+        corrupted: Float[Tensor, "B C *S"],
+        clean: Float[Tensor, "B C *S"],
+        changed: Bool[Tensor, "B 1 *S"] | None,
     ) -> float:
         """Give the squared error of returning the input: sigma^2, or the share times E[x^2] for masking."""
         if self.noise == "gaussian":
@@ -133,15 +154,20 @@ class DenoisingAutoencoder(Method):
         return emphasized(error, changed, *self.emphasis).item()
 
     def figures(self, batch: Batch) -> dict[str, Tensor]:
-        """Draw clean images, their corrupted copies and what the network makes of those."""
-        clean = crops.center(batch.images, self.encoder.image_size)[:8]
+        """Draw clean images or signals, their corrupted copies and what the network makes of those."""
+        clean = crops.center(batch.images, self.encoder.image_size)[: 3 if self.of_signals else 8]
         corrupted, _ = self.corrupt(clean)
         cleaned = self.pixels(self.reconstruct(corrupted))
-        return {"clean, corrupted, cleaned": sheets.rows([clean, corrupted, cleaned])}
+        rows = [clean, corrupted, cleaned]
+        if self.of_signals:
+            picture = plots.rows([self.encoder.normalize(row) for row in rows], behind=0)
+        else:
+            picture = sheets.rows(rows)
+        return {"clean, corrupted, cleaned": picture}
 
 
 def emphasized(
-    errors: Float[Tensor, "B 3 S S"], changed: Bool[Tensor, "B 1 S S"] | None, at_changed: float, at_kept: float
+    errors: Float[Tensor, "B C *S"], changed: Bool[Tensor, "B 1 *S"] | None, at_changed: float, at_kept: float
 ) -> Float[Tensor, ""]:
     """Average errors over all values of all images, weighted by whether the pixel was corrupted."""
     if changed is None or at_changed == at_kept == 1:
@@ -150,17 +176,31 @@ def emphasized(
 
 
 def psnr_gain(
-    left: Float[Tensor, "B 3"], corrupted: Float[Tensor, "B 3 S S"], clean: Float[Tensor, "B 3 S S"]
+    left: Float[Tensor, "B C"], corrupted: Float[Tensor, "B C *S"], clean: Float[Tensor, "B C *S"]
 ) -> Float[Tensor, ""]:
     """Say by how many decibels cleaned images are closer to the clean ones than their inputs were, mean over images.
 
     Args:
-        left: mean squared error of each channel of the cleaned images, in squares of [0, 1] units.
+        left: mean squared error of each channel of the cleaned images, in squares of the images' units.
         corrupted: what the network was given.
         clean: what it should have given back.
     """
-    before = (corrupted - clean).square_().mean((1, 2, 3))
+    before = (corrupted - clean).square_().flatten(1).mean(1)
     return 10 * torch.log10(before.clamp(min=1e-10) / left.mean(1).clamp(min=1e-10)).mean()
+
+
+def _decoder(encoder: Encoder, tied: bool) -> Decoder | SignalDecoder | TiedDecoder:
+    """Give a decoder for the encoder's last map, with the encoder's own weights if it shall be tied."""
+    if tied:
+        if not isinstance(encoder.inner, Stack):
+            raise InputError(
+                "Tied weights need an encoder of plain convolutions (small, alexnet, nin or small1d), got"
+                f" {encoder.name}; leave --tied out."
+            )
+        return TiedDecoder(encoder.inner, encoder.shape)
+    if len(encoder.shape) == 2:
+        return SignalDecoder(encoder.width, encoder.side, encoder.image_size, encoder.shape[0])
+    return Decoder(encoder.width, encoder.side, encoder.image_size)
 
 
 def _check(noise: str, amount: float | None, block: int, emphasis: str, image_size: int) -> None:

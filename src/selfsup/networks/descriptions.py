@@ -6,6 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from selfsup.errors import InputError
+from selfsup.networks.names import OF_SIGNALS
+
+SEEN = ("colour", "lightness", "halves")
+"""What an encoder may see of an image; nothing written means colour."""
 
 
 def find_description(weights: Path, metadata: Mapping[str, str], *, beside_first: bool) -> dict[str, Any] | None:
@@ -52,7 +56,8 @@ def _check(description: Mapping[str, Any], weights: Path) -> None:
         "image_size": is_whole(description["image_size"]),
         "arguments": isinstance(description.get("arguments", {}), dict),
         "stem": isinstance(stem, dict) and all(isinstance(change, dict) for change in stem.values()),
-        **{part: _is_colour(description.get(part, [0, 0, 0])) for part in ("mean", "std")},
+        "sees": description.get("sees", "colour") in SEEN,
+        **{part: _is_per_channel(description, part) for part in ("mean", "std")},
     }
     wrong = [part for part, well in fine.items() if not well]
     if wrong:
@@ -62,5 +67,10 @@ def _check(description: Mapping[str, Any], weights: Path) -> None:
         )
 
 
-def _is_colour(values: object) -> bool:
-    return isinstance(values, list) and len(values) == 3 and all(type(value) in (int, float) for value in values)
+def _is_per_channel(description: Mapping[str, Any], part: str) -> bool:
+    """Whether there is a number for each channel: three of an image, one or more of a signal."""
+    signals = description["name"] in OF_SIGNALS
+    values, means = (description.get(name, [] if signals else [0, 0, 0]) for name in (part, "mean"))
+    if not isinstance(values, list) or not all(type(value) in (int, float) for value in values):
+        return False
+    return isinstance(means, list) and len(values) == len(means) > 0 if signals else len(values) == 3

@@ -12,10 +12,10 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from selfsup.errors import InputError
-from selfsup.networks import built_in, fitting
-from selfsup.networks.descriptions import find_description
+from selfsup.networks import built_in, fitting, seeing, signals, trunks
+from selfsup.networks.descriptions import SEEN, find_description
 from selfsup.networks.files import read_tensors, write_atomically
-from selfsup.networks.names import BUILT_IN, architecture, check_encoder_name
+from selfsup.networks.names import BUILT_IN, OF_SIGNALS, architecture, check_encoder_name, reads_signals
 from selfsup.networks.norm import reestimate_norms
 
 __all__ = [
@@ -27,15 +27,18 @@ __all__ = [
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
-_BUILDERS: dict[str, Callable[[int], built_in.Stack]] = {
+_BUILDERS: dict[str, Callable[[int, int, int], built_in.Stack]] = {
     "small": built_in.small,
     "alexnet": built_in.alexnet,
-    "nin": lambda _: built_in.nin(),
+    "nin": lambda _, channels, divisor: built_in.nin(channels, divisor),
 }
 
 
 class Encoder(nn.Module):
     """A stack of named stages that takes RGB images in [0, 1] and normalizes them itself.
+
+    What of an image it `sees` is a matter of its own: `colour`, `lightness`, or both in `halves` (see `seeing`).
+    An encoder of signals takes [B, C, L] in place of [B, 3, S, S] and gives maps [B, C, l]; its `image_size` is L.
 
     Use `build_encoder` or `load_encoder` to get one. Heads train on `vector`: all parameters get a
     gradient from it, while parameters behind the last map get none from `forward`.
@@ -43,6 +46,7 @@ class Encoder(nn.Module):
     Attributes:
         name: as timm or this package calls it.
         image_size: side of the images in pixels.
+        sees: `colour`, `lightness` or `halves`.
         width: channels of the last map.
         side: of the last map.
         vector_width: length of the vector.
@@ -61,61 +65,51 @@ class Encoder(nn.Module):
         self.image_size: int = description["image_size"]
         self.arguments: dict[str, Any] = dict(description.get("arguments", {}))
         self.stem: dict[str, dict[str, Any]] = dict(description.get("stem", {}))
-        self.inner = _inner(self.name, self.image_size, self.arguments, self.stem)
         usual = {"mean": IMAGENET_MEAN, "std": IMAGENET_STD}
-        self.colours = {key: list(description.get(key, value)) for key, value in usual.items()}
+        self.colours = {key: [float(v) for v in description.get(key, value)] for key, value in usual.items()}
+        self.sees: str = description.get("sees", "colour")
+        self.inner = _inner(self.name, self.image_size, self.arguments, self.stem, len(self.colours["mean"]), self.sees)
         self.register_buffer("mean", torch.tensor(self.colours["mean"]), persistent=False)
         self.register_buffer("std", torch.tensor(self.colours["std"]), persistent=False)
-        self._picked: tuple[int, ...] = ()  # numbers of timm's stages
-        if isinstance(self.inner, built_in.Stack):
-            self.stage_names = tuple(name for name, _ in self.inner.named_children())
-        else:
-            self.stage_names, self._picked = fitting.stages_of(self.inner)
+        first = self.inner.lightness if isinstance(self.inner, seeing.Halves) else self.inner
+        self.stage_names, self._picked = trunks.stages_of(first)  # numbers of timm's stages
         self.width, self.side, self.vector_width = self._measure()
 
-    def forward(self, images: Float[Tensor, "B 3 S S"]) -> Float[Tensor, "B C h w"]:
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one input: (3, S, S), or (C, L) of signals."""
+        return len(self.colours["mean"]), *[self.image_size] * (1 if reads_signals(self.name) else 2)
+
+    def forward(self, images: Float[Tensor, "B c *S"]) -> Float[Tensor, "B C *s"]:
         """Give the last map."""
-        normalized = self.normalize(images)
-        if isinstance(self.inner, built_in.Stack):
-            return self.inner(normalized)  # type: ignore[no-any-return]
-        return self._maps(normalized, self._picked[-1:])[-1]
+        return _joined([trunks.last_map(network, values, self._picked) for network, values in self.inputs(images)])
 
-    def stages(self, images: Float[Tensor, "B 3 S S"]) -> dict[str, Tensor]:
+    def stages(self, images: Float[Tensor, "B c *S"]) -> dict[str, Tensor]:
         """Give the map [B, C, h, w] of every stage, first to last."""
-        normalized = self.normalize(images)
-        if isinstance(self.inner, built_in.Stack):
-            return self.inner.maps(normalized)
-        return dict(zip(self.stage_names, self._maps(normalized, self._picked), strict=True))
+        found = [trunks.maps(network, values, self._picked) for network, values in self.inputs(images)]
+        return dict(zip(self.stage_names, map(_joined, zip(*found, strict=True)), strict=True))
 
-    def vector(self, images: Float[Tensor, "B 3 S S"]) -> Float[Tensor, "B D"]:
+    def vector(self, images: Float[Tensor, "B c *S"]) -> Float[Tensor, "B D"]:
         """Give the pooled vector in front of the classifier."""
-        normalized = self.normalize(images)
-        if isinstance(self.inner, built_in.Stack):
-            pooled: Tensor = self.inner(normalized).mean((2, 3))
-            return pooled
-        features = self.inner.forward_features(normalized)  # type: ignore[operator]
-        vector: Tensor = self.inner.forward_head(features, pre_logits=True)  # type: ignore[operator]
-        return vector.flatten(1)
+        return _joined([trunks.vector(network, values) for network, values in self.inputs(images)])
 
-    def map_and_vector(self, images: Float[Tensor, "B 3 S S"]) -> tuple[Float[Tensor, "B C h w"], Float[Tensor, "B D"]]:
+    def map_and_vector(self, images: Float[Tensor, "B c *S"]) -> tuple[Float[Tensor, "B C *s"], Float[Tensor, "B D"]]:
         """Give what `forward` and `vector` give, in one pass."""
-        normalized = self.normalize(images)
-        if isinstance(self.inner, built_in.Stack):
-            last_map: Tensor = self.inner(normalized)
-            return last_map, last_map.mean((2, 3))
-        features, maps = self.inner.forward_intermediates(  # type: ignore[operator]
-            normalized, indices=list(self._picked[-1:]), output_fmt="NCHW"
-        )
-        vector: Tensor = self.inner.forward_head(features, pre_logits=True)  # type: ignore[operator]
-        return maps[-1], vector.flatten(1)
+        found = [trunks.map_and_vector(network, values, self._picked) for network, values in self.inputs(images)]
+        maps, vectors = zip(*found, strict=True)
+        return _joined(maps), _joined(vectors)
 
-    def normalize(self, images: Float[Tensor, "B 3 S S"]) -> Float[Tensor, "B 3 S S"]:
-        """Put images in [0, 1] into the units the network reads; 0 is then the mean colour."""
-        return (images - self.mean.view(3, 1, 1)) / self.std.view(3, 1, 1)
+    def normalize(self, images: Float[Tensor, "B c *S"]) -> Float[Tensor, "B c *S"]:
+        """Put images in [0, 1] into the units the network reads; 0 is then the mean colour, or gray."""
+        if self.sees != "colour":
+            return seeing.normalize(self.sees, images)
+        return (images - self._per_channel(self.mean)) / self._per_channel(self.std)
 
-    def denormalize(self, values: Float[Tensor, "*B 3 S S"]) -> Float[Tensor, "*B 3 S S"]:
+    def denormalize(self, values: Float[Tensor, "B *shape"]) -> Float[Tensor, "B *shape"]:
         """Undo `normalize`: give the images that the network would read as these values."""
-        return values * self.std.view(3, 1, 1) + self.mean.view(3, 1, 1)
+        if self.sees != "colour":
+            return seeing.denormalize(self.sees, values)
+        return values * self._per_channel(self.std) + self._per_channel(self.mean)
 
     def description(self) -> dict[str, Any]:
         """Say how to build this encoder again (the content of `encoder.json`)."""
@@ -129,19 +123,23 @@ class Encoder(nn.Module):
             "width": self.width,
             "vector_width": self.vector_width,
             "stage_names": list(self.stage_names),
+            **({} if self.sees == "colour" else {"sees": self.sees}),
         }
 
-    def _maps(self, normalized: Tensor, picked: Sequence[int]) -> list[Tensor]:
-        maps: list[Tensor] = self.inner.forward_intermediates(  # type: ignore[operator]
-            normalized, indices=list(picked), output_fmt="NCHW", intermediates_only=True
-        )
-        return maps
+    def _per_channel(self, values: Tensor) -> Tensor:
+        """See a number per channel as [C, 1, 1], or [C, 1] of signals."""
+        return values.view(-1, *[1] * (len(self.shape) - 1))
+
+    def inputs(self, images: Tensor) -> list[tuple[nn.Module, Tensor]]:
+        """Give the network with what it reads of the images; of halves, both."""
+        normalized = self.normalize(images)
+        return self.inner.inputs(normalized) if isinstance(self.inner, seeing.Halves) else [(self.inner, normalized)]
 
     @torch.no_grad()
     def _measure(self) -> tuple[int, int, int]:
         """Give channels and side of the last map and the width of the vector, by a trial with two images."""
         self.eval()
-        last_map, vector = self.map_and_vector(torch.zeros(2, 3, self.image_size, self.image_size))
+        last_map, vector = self.map_and_vector(torch.zeros(2, *self.shape))
         self.train()
         return last_map.shape[1], last_map.shape[2], vector.shape[1]
 
@@ -151,27 +149,36 @@ def build_encoder(
     image_size: int,
     *,
     seed: int | None = None,
-    mean: Sequence[float] = IMAGENET_MEAN,
-    std: Sequence[float] = IMAGENET_STD,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    sees: str = "colour",
 ) -> Encoder:
     """Build an encoder with random weights; nothing is ever downloaded.
 
     Args:
-        name: `small`, `alexnet`, `nin` or any name of timm's.
-        image_size: side of the images in pixels, 32 to 224.
+        name: `small`, `alexnet`, `nin` or any name of timm's; `small1d` for signals.
+        image_size: side of the images in pixels, 32 to 224; length of signals in samples.
         seed: the same seed gives the same weights, whatever was drawn before, and leaves torch's
             generator as it was. None: weights are drawn from torch's generator.
-        mean: of the three channels, in [0, 1].
-        std: of the three channels.
+        mean: of each channel; by default ImageNet's, in [0, 1], and 0 for signals of one channel.
+        std: of each channel; by default ImageNet's, and 1 for signals.
+        sees: `colour`; `lightness` of CIE Lab, whatever mean and std; or `halves`, two networks of half the width for
+            lightness and colour (two whole ones of timm's).
 
     Raises:
         InputError: if there is no such encoder or it cannot take images of this size.
     """
     check_encoder_name(name, image_size)
-    arguments, stem = ({}, {}) if name in BUILT_IN else fitting.fit_to_size(architecture(name), image_size)
+    if sees not in SEEN:
+        raise InputError(f"An encoder sees {', '.join(SEEN[:-1])} or {SEEN[-1]}, got {sees!r}.")
+    if reads_signals(name) and sees != "colour":
+        raise InputError(f"{name} reads signals, which have no {sees} to see; use an encoder of images such as small.")
+    ours = name in BUILT_IN + OF_SIGNALS
+    arguments, stem = ({}, {}) if ours else fitting.fit_to_size(architecture(name), image_size)
+    usual = ((0.0,), (1.0,)) if reads_signals(name) else (IMAGENET_MEAN, IMAGENET_STD)
     description = {
-        "name": name if name in BUILT_IN else architecture(name), "image_size": image_size,
-        "arguments": arguments, "stem": stem, "mean": list(mean), "std": list(std),
+        "name": name if ours else architecture(name), "image_size": image_size, "arguments": arguments, "stem": stem,
+        "mean": list(usual[0] if mean is None else mean), "std": list(usual[1] if std is None else std), "sees": sees,
     }  # fmt: skip
     with nullcontext() if seed is None else torch.random.fork_rng(devices=[]):
         if seed is not None:
@@ -245,7 +252,7 @@ def behind_last_map(encoder: Encoder) -> list[str]:
     was_training = encoder.training
     encoder.eval()
     with torch.enable_grad():
-        last_map = encoder(encoder.mean.new_zeros(1, 3, encoder.image_size, encoder.image_size))
+        last_map = encoder(encoder.mean.new_zeros(1, *encoder.shape))
         gradients = torch.autograd.grad(last_map.sum(), parameters, allow_unused=True)
     encoder.train(was_training)
     return [name for name, gradient in zip(names, gradients, strict=True) if gradient is None]
@@ -264,9 +271,16 @@ def load_weights(encoder: Encoder, file: Path | str) -> Matched:
     """Start the encoder from the weights in a safetensors file; a classifier and other extras in it are ignored.
 
     Raises:
-        InputError: if fewer than 95 % of the encoder's tensors are in the file.
+        InputError: if fewer than 95 % of the encoder's tensors are in the file, or they see something else.
     """
-    tensors, _ = read_tensors(Path(file))
+    tensors, metadata = read_tensors(Path(file))
+    about = find_description(Path(file), metadata, beside_first=False)
+    seen = "colour" if about is None else about.get("sees", "colour")
+    if seen not in ("colour", encoder.sees):  # weights for RGB are a fair start for three times lightness
+        raise InputError(
+            f"{file} holds an encoder that sees {seen}, and this one sees {encoder.sees}; start from weights "
+            "for RGB, or from those of the same method."
+        )
     wanted, found = trained_tensors(encoder), fitting_tensors(encoder, tensors)
     if len(found) < 0.95 * len(wanted):
         raise InputError(
@@ -307,5 +321,19 @@ def _copy(source: dict[str, Tensor], target: dict[str, Tensor]) -> None:
         target[key].copy_(value)
 
 
-def _inner(name: str, image_size: int, arguments: dict[str, Any], stem: dict[str, dict[str, Any]]) -> nn.Module:
-    return _BUILDERS[name](image_size) if name in BUILT_IN else fitting.create(name, arguments, stem)
+def _joined(parts: Sequence[Tensor]) -> Tensor:
+    """Lay the channels of halves side by side."""
+    return parts[0] if len(parts) == 1 else torch.cat(list(parts), dim=1)
+
+
+def _inner(
+    name: str, image_size: int, arguments: dict[str, Any], stem: dict[str, dict[str, Any]], channels: int, sees: str
+) -> nn.Module:
+    if reads_signals(name):
+        return signals.small1d(image_size, channels)
+    whole = name not in BUILT_IN
+
+    def build(channels: int, divisor: int = 1) -> nn.Module:
+        return fitting.create(name, arguments, stem) if whole else _BUILDERS[name](image_size, channels, divisor)
+
+    return seeing.Halves(lambda channels: build(channels, 2), whole) if sees == "halves" else build(channels)

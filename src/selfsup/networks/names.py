@@ -9,25 +9,40 @@ from pathlib import Path
 from selfsup.errors import InputError
 
 BUILT_IN = ("small", "alexnet", "nin")
-"""Encoders of this package; all other names are timm's."""
+"""Encoders of this package for images; all other names of such are timm's."""
+
+OF_SIGNALS = ("small1d",)
+"""Encoders of this package for signals [B, C, L]."""
 
 SMALLEST, LARGEST = 32, 224
 """Sides in pixels that the encoders are made for."""
+
+SHORTEST, LONGEST = 32, 65536
+"""Samples of a signal that the encoders of signals are made for."""
 
 
 def check_encoder_name(name: str, image_size: int | None = None) -> None:
     """Refuse a name that is neither built in nor timm's, and a size out of range.
 
     Raises:
-        InputError: with the nearest names, if the name is unknown or the size is not in 32..224.
+        InputError: with the nearest names, if the name is unknown or the size is not in 32..224 (signals: 32..65536).
     """
+    if name in OF_SIGNALS:
+        if image_size is not None and not SHORTEST <= image_size <= LONGEST:
+            raise InputError(f"{name} takes signals of {SHORTEST} to {LONGEST} samples, got {image_size}.")
+        return
     if image_size is not None and not SMALLEST <= image_size <= LARGEST:
         raise InputError(f"Encoders take images of {SMALLEST} to {LARGEST} pixels, got {image_size}.")
     if name in BUILT_IN or architecture(name) in timm_names():
         return
-    near = difflib.get_close_matches(name, [*BUILT_IN, *timm_names()], n=3, cutoff=0.5)
+    near = difflib.get_close_matches(name, [*BUILT_IN, *OF_SIGNALS, *timm_names()], n=3, cutoff=0.5)
     would_do = ", ".join(near or [*BUILT_IN, "resnet18"])
     raise InputError(f"There is no encoder {name!r}; did you mean {would_do}? Any timm name will do.")
+
+
+def reads_signals(name: str) -> bool:
+    """Whether an encoder takes signals [B, C, L] instead of images."""
+    return name in OF_SIGNALS
 
 
 def architecture(name: str) -> str:

@@ -1,6 +1,7 @@
 """Batch norm: statistics of the whole batch over all processes, and statistics fit to be kept."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 
 import torch
 from jaxtyping import Float
@@ -83,8 +84,22 @@ def synchronize(module: nn.Module) -> nn.Module:
     return module
 
 
+@contextmanager
+def by_batch(module: nn.Module) -> Iterator[None]:
+    """Let batch norms go by the batch at hand, in eval mode too, and leave their running statistics as they are."""
+    norms = [m for m in module.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
+    modes = [norm.training for norm in norms]
+    try:
+        for norm in norms:
+            norm.training, norm.track_running_stats = True, False
+        yield
+    finally:
+        for norm, mode in zip(norms, modes, strict=True):
+            norm.training, norm.track_running_stats = mode, True
+
+
 @torch.no_grad()
-def reestimate_norms(encoder: nn.Module, batches: Iterable[Float[Tensor, "_ 3 _ _"]]) -> None:
+def reestimate_norms(encoder: nn.Module, batches: Iterable[Float[Tensor, "_ _ ..."]]) -> None:
     """Replace running statistics of batch norms by their plain average over clean batches.
 
     Everything but the batch norms stays in eval mode meanwhile; modes are as before afterwards. With

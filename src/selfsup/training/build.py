@@ -54,7 +54,9 @@ def build(settings: Settings, images: ImageStore) -> Trainee:
 
 def initial_encoder(settings: Settings) -> Encoder:
     """Build the encoder as training finds it: random from the seed, or from the weights of `init`."""
-    encoder = build_encoder(settings.encoder, settings.image_size, seed=settings.seed)
+    sees = methods.load(settings.method).sees
+    mean, std = settings.channels or (None, None)
+    encoder = build_encoder(settings.encoder, settings.image_size, seed=settings.seed, mean=mean, std=std, sees=sees)
     if settings.init is not None:
         load_weights(encoder, Path(settings.init))
     return encoder

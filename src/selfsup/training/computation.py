@@ -7,6 +7,7 @@ import torch
 
 from selfsup.errors import InputError
 from selfsup.networks.encoders import build_encoder
+from selfsup.networks.names import reads_signals
 from selfsup.training.loop import autocast_of
 
 PRECISIONS = ("float32", "bfloat16")
@@ -40,7 +41,8 @@ def choose(precision: str, layout: str, encoder: str, image_size: int, device: t
         InputError: for other words.
     """
     precisions = _candidates("precision", precision, PRECISIONS)
-    layouts = _candidates("layout", layout, LAYOUTS)
+    # along one axis there is one layout
+    layouts = _candidates("layout", layout, LAYOUTS[:1] if reads_signals(encoder) else LAYOUTS)
     if device.type == "cuda":
         fits = len(precisions) > 1 and torch.cuda.is_bf16_supported()
         return Computation("bfloat16" if fits else precisions[0], layouts[-1])
@@ -73,7 +75,7 @@ def _has_bfloat16_arithmetic() -> bool:
 
 def _seconds(choice: Computation, name: str, size: int, device: torch.device) -> float:
     encoder = build_encoder(name, size, seed=0).to(device=device, memory_format=choice.memory_format())  # type: ignore[call-overload]
-    images = torch.rand(128 if size <= 64 else 16, 3, size, size, device=device)
+    images = torch.rand(128 if size <= 64 else 16, *encoder.shape, device=device)
     taken = []
     for _ in range(6):
         began = perf_counter()

@@ -14,6 +14,7 @@ from selfsup.data.batches import Batches, clean_batches
 from selfsup.data.images import ImageStore
 from selfsup.draws import reseed
 from selfsup.method import Method, Objective
+from selfsup.training.game import game_findings, is_game
 from selfsup.training.loop import as_list, total_chance
 
 FEATURE_IMAGES = 256
@@ -91,7 +92,9 @@ def findings(rows: list[dict[str, Any]], summary: Mapping[str, Any], peak_lr: fl
             )
         elif last["rank"] < min(5.0, 0.05 * min(last["width"], FEATURE_IMAGES)):
             warn(f"The features use few directions: effective rank {last['rank']:.1f} of {last['width']}.")
-    if len(train) >= 20:
+    found += game_findings(train)
+    # in a game the losses of the two sides rise against each other, and their sum says nothing
+    if len(train) >= 20 and not is_game(train):
         third = len(train) // 4
         before = sum(row["loss"] for row in train[:third]) / third
         after = sum(row["loss"] for row in train[-third:]) / third

@@ -13,6 +13,7 @@ from selfsup.data.batches import as_floats
 from selfsup.data.images import ImageStore
 from selfsup.method import Batch, Method
 from selfsup.networks.encoders import save_encoder
+from selfsup.networks.files import write_atomically
 from selfsup.run import Run, write_json
 from selfsup.training.build import Trainee, with_clean_norms
 from selfsup.training.health import findings
@@ -62,6 +63,8 @@ def write_outcome(prepared: Prepared, trainee: Trainee, run: Run, spent: dict[st
     }
     summary["health"] = findings(rows, summary, settings.recipe.peak_lr())
     save_encoder(method.encoder, run.folder)
+    for name, content in method.kept().items():
+        write_atomically(run.folder / name, content)
     write_json(run.folder / "summary.json", summary)
 
 

@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from selfsup import processes
-from selfsup.data.images import ImageStore, open_images
-from selfsup.data.sizes import natural_size
+from selfsup import methods, processes
+from selfsup.data.images import ImageStore
+from selfsup.data.inputs import open_inputs, size_for
+from selfsup.data.signals import statistics
 from selfsup.errors import InputError
 from selfsup.memory import keep_pages
-from selfsup.networks.encoders import check_encoder_name
+from selfsup.networks.names import check_encoder_name, reads_signals
 from selfsup.progress import Progress, silent
 from selfsup.recipe import seconds as read_seconds
 from selfsup.run import read_yaml
@@ -65,6 +66,7 @@ def prepare(
     keep_pages()
     recipe, arguments = split(method, settings)
     check_encoder_name(encoder)
+    _refuse_signals(method, encoder)
     before = read_yaml(folder / "config.yaml") if folder is not None and (folder / "config.yaml").is_file() else None
     if folder is not None and folder.exists() and not folder.is_dir():
         raise InputError(f"The run folder {str(folder)!r} is a file; give --out a folder.")
@@ -76,9 +78,10 @@ def prepare(
     torch.set_num_threads(threads)
     precision = resumed["precision"] if resumed and precision == "auto" else precision
     layout = resumed["layout"] if resumed and layout == "auto" else layout
-    images, image_size = _images(data, image_size, store_size, cache, progress)
+    images, image_size = _images(data, encoder, image_size, store_size, cache, progress)
     training, held_out = hold_out(images)
     batch_size, notes = _fitting_batch(recipe.batch_size, len(images), len(training))
+    channels = statistics(images) if images.holds_signals else None
     computation = choose(precision, layout, encoder, image_size, place)
     chosen = Settings(
         method=method,
@@ -94,6 +97,7 @@ def prepare(
         init=None if init is None else str(init),
         recipe=recipe,
         arguments=arguments,
+        channels=channels,
     )
     fingerprint = sha256("".join(images.hashes).encode()).hexdigest()[:16]
     said = (*images.notes, *notes)
@@ -123,6 +127,7 @@ def prepare(
         "seconds_per_step": taken,
         "gflops_per_step": round(compute.step, 4),
         "trunk_gflops_per_step": round(compute.trunk, 4),
+        **({} if channels is None else dict(zip(("mean", "std"), channels, strict=True))),
     }
     return Prepared(fixed.with_length(steps, batch_size), training, held_out, said, chosen.as_config(), resolved)
 
@@ -132,7 +137,7 @@ def forecast(prepared: Prepared) -> dict[str, Any]:
     settings, resolved = prepared.settings, prepared.resolved
     taken = resolved["seconds_per_step"] or seconds_per_step([Rehearsal(settings, prepared.images)], limit=30.0)[0]
     weights = sum(p.numel() for p in initial_encoder(settings).parameters()) * 4 / 1e6
-    store = len(prepared.images) * 3 * settings.store_size**2 / 1e6
+    store = len(prepared.images) * prepared.images.rows(np.arange(1)).nbytes / 1e6
     return {
         "minutes": taken * resolved["steps"] / 60,
         "disk_mb": store + 8 * weights,
@@ -151,20 +156,35 @@ def hold_out(images: ImageStore) -> tuple[ImageStore, ImageStore]:
 
 
 def _images(
-    data: Any, image_size: int | None, store_size: int | None, cache: Path | None, progress: Progress
+    data: Any,
+    encoder: str,
+    image_size: int | None,
+    store_size: int | None,
+    cache: Path | None,
+    progress: Progress,
 ) -> tuple[ImageStore, int]:
-    """Open the images; process 0 decodes, the others read what it wrote."""
+    """Open the images (or signals); process 0 decodes, the others read what it wrote."""
     if isinstance(data, ImageStore):
         if image_size is None:
             raise InputError("An image size is needed with an image store; give image_size.")
         return data, image_size
-    image_size = image_size or natural_size(data)
+    image_size = image_size or size_for(encoder, data)
     if processes.rank() > 0:
         processes.barrier()
-    images = open_images(data, image_size, store_size=store_size, cache=cache, progress=progress)
+    images = open_inputs(encoder, data, image_size, store_size=store_size, cache=cache, progress=progress)
     if processes.rank() == 0:
         processes.barrier()
     return images, image_size
+
+
+def _refuse_signals(method: str, encoder: str) -> None:
+    """Raise an InputError if the encoder reads signals and the method needs images."""
+    if reads_signals(encoder) and "signals" not in methods.load(method).reads:
+        able = [name for name in methods.METHODS if "signals" in methods.load(name).reads]
+        raise InputError(
+            f"{method} needs images, and the encoder {encoder} reads signals; signals can be trained on with"
+            f" {', '.join(able)}, images with another encoder, such as small."
+        )
 
 
 def _fitting_batch(wanted: int, usable: int, training: int) -> tuple[int, list[str]]:

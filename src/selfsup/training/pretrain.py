@@ -62,10 +62,12 @@ def pretrain(
     Args:
         method: name of a pretext task, as `selfsup methods` lists them.
         data: folder of images, `.npy` file, array [N, 3, S, S], dataset object, or scenes that are drawn: `scenes`,
-            `plain-scenes` (no room around the things), `scenes:COUNT` or `scenes:COUNT:SEED`.
+            `plain-scenes` (no room around the things), `scenes:COUNT` or `scenes:COUNT:SEED`; signals: `.npy` file or
+            array [N, C, L].
         out: run folder; by default `runs/METHOD-DATA`.
-        encoder: `small`, `alexnet`, `nin` or the name of a timm model.
-        image_size: side in pixels of what the encoder sees; by default what the images offer, 32 to 96.
+        encoder: `small`, `alexnet`, `nin` or the name of a timm model; `small1d` for signals.
+        image_size: side in pixels of what the encoder sees; by default what the images offer, 32 to 96. Samples of
+            signals; by default all.
         store_size: side in pixels at which images are decoded; by default 8/7 of the image size, never above
             the source.
         seed: decides the initial weights, the order of the images and every random view.
@@ -137,6 +139,8 @@ def _train(prepared: Prepared, run: Run, pause: float, trackers: Sequence[str], 
         write_yaml(run.folder / "config.yaml", {**prepared.config, "resolved": prepared.resolved})
         write_skipped(run.folder / "skipped.csv", images.skipped)
     trainee = build(settings, images)
+    for remark in trainee.method.remarks:
+        progress.note(remark)
     if main and not (run.folder / "untrained.safetensors").is_file():
         blank = replace(settings, init=None)
         write_weights(with_clean_norms(initial_encoder(blank), images), run.folder / "untrained.safetensors")

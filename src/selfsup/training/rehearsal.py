@@ -1,5 +1,6 @@
 """What a step costs, measured on a throwaway copy before the run begins."""
 
+import math
 import resource
 import statistics
 from time import perf_counter
@@ -13,6 +14,8 @@ from selfsup.data.images import ImageStore
 from selfsup.training.build import build, embedder
 from selfsup.training.loop import as_list, autocast_of, train
 from selfsup.training.settings import Settings
+
+_FIRST = torch.nn.Conv1d | torch.nn.Conv2d | torch.nn.Linear
 
 
 class Compute(NamedTuple):
@@ -54,12 +57,12 @@ class Rehearsal:
 
     def compute(self) -> Compute:
         """Count the arithmetic of one step: everything, and the share of the encoder by the images it saw."""
-        method, size = self.trainee.method, self.settings.image_size
+        method, shape = self.trainee.method, self.trainee.method.encoder.shape
         batch = next(iter(self.batches.round_from(0, None)))
         seen: list[float] = []
-        first = next(m for m in method.encoder.modules() if isinstance(m, torch.nn.Conv2d | torch.nn.Linear))
+        first = next(m for m in method.encoder.modules() if isinstance(m, _FIRST))
         hook = first.register_forward_hook(
-            lambda _, given, __: seen.append(given[0].shape[0] * _area(given[0]) / size**2)
+            lambda _, given, __: seen.append(given[0].shape[0] * _places(given[0]) / math.prod(shape[1:]))
         )
         with FlopCounterMode(display=False) as total:
             for yielded in method.losses(batch):
@@ -67,7 +70,7 @@ class Rehearsal:
         hook.remove()
         method.zero_grad(set_to_none=True)
         with FlopCounterMode(display=False) as one:
-            method.encoder.vector(torch.zeros(2, 3, size, size, device=self.trainee.device)).sum().backward()
+            method.encoder.vector(torch.zeros(2, *shape, device=self.trainee.device)).sum().backward()
         method.zero_grad(set_to_none=True)
         return Compute(total.get_total_flops() / 1e9, one.get_total_flops() / 2 * sum(seen) / 1e9)
 
@@ -100,8 +103,9 @@ def peak_memory_mb(device: torch.device) -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
 
 
-def _area(x: torch.Tensor) -> float:
-    return float(x.shape[-1] * x.shape[-2]) if x.ndim == 4 else 1.0
+def _places(x: torch.Tensor) -> float:
+    """Pixels of an image or samples of a signal; what is neither counts as one."""
+    return float(x[0, 0].numel()) if x.ndim > 2 else 1.0
 
 
 def _wait(device: torch.device) -> None:

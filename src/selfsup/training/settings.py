@@ -2,13 +2,16 @@
 
 import difflib
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from selfsup.errors import InputError
 from selfsup.recipe import Recipe
+
+_INNER = ("recipe", "arguments", "channels")
+"""Fields that are no settings of their own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,10 +32,12 @@ class Settings:
     recipe: Recipe
     arguments: Mapping[str, Any]
     """Of the method's constructor."""
+    channels: tuple[Sequence[float], Sequence[float]] | None = None
+    """Mean and deviation of each channel, measured on signals; None: those that the encoder of images has."""
 
     def as_config(self) -> dict[str, Any]:
         """Give flat names and values, as `--config` reads them."""
-        own = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("recipe", "arguments")}
+        own = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _INNER}
         recipe = {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(self.recipe).items()}
         length = next(name for name in ("steps", "budget", "epochs") if recipe[name] is not None)
         recipe = {name: v for name, v in recipe.items() if name == length or name not in ("steps", "budget", "epochs")}

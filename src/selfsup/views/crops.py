@@ -188,10 +188,14 @@ def cut(
     return flat.gather(2, index.expand(-1, channels, -1)).view(count, channels, size, size)
 
 
-def center(images: Float[Tensor, "B C H W"], size: int) -> Float[Tensor, "B C {size} {size}"]:
-    """Cut the middle `size` square out of each image; images of that size come back as they are."""
-    top, left = (images.shape[-2] - size) // 2, (images.shape[-1] - size) // 2
-    return images[..., top : top + size, left : left + size]
+def center(images: Float[Tensor, "B C *S"], size: int) -> Float[Tensor, "B C *s"]:
+    """Cut the middle `size` square out of each image; images of that size come back as they are.
+
+    Of signals [B, C, L] the middle `size` samples.
+    """
+    for axis in range(2, images.ndim):
+        images = images.narrow(axis, (images.shape[axis] - size) // 2, size)
+    return images
 
 
 @full_precision

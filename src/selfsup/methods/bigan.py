@@ -1,0 +1,177 @@
+"""BiGAN: a generator turns codes into images, the encoder images into codes, and a discriminator judges the pairs."""
+
+from collections.abc import Iterator
+from contextlib import nullcontext
+from typing import ClassVar, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+from torch.optim import Optimizer
+
+from selfsup import draws
+from selfsup.method import Batch, Method, Objective
+from selfsup.networks import adversarial
+from selfsup.networks.discriminators import Discriminator
+from selfsup.networks.ema import MovingAverage
+from selfsup.networks.encoders import Encoder
+from selfsup.networks.generators import Generator
+from selfsup.networks.norm import by_batch
+from selfsup.recipe import Recipe
+from selfsup.views import crops, sheets
+from selfsup.views.differentiable import augment as changed
+from selfsup.views.differentiable import check_policy
+
+COMPARED = 32
+"""Images of a batch whose reconstructions are compared with one another."""
+UNIFORM = 1.8
+"""Deviation of a logistic variable of scale 1, whose sigmoid is uniform: pi / sqrt(3)."""
+
+
+class CodeHead(nn.Sequential):
+    """Read a code's logits off a vector: linear, then batch norm to the spread that a uniform code has."""
+
+    def __init__(self, in_width: int, latent: int) -> None:
+        norm = nn.BatchNorm1d(latent)
+        nn.init.constant_(norm.weight, UNIFORM)
+        super().__init__(nn.Linear(in_width, latent, bias=False), norm)
+
+
+class BiGAN(Method):
+    """Make pairs of image and code that a discriminator cannot tell from pairs of generated image and drawn code.
+
+    Args:
+        encoder: network to train.
+        latent: numbers in a code, drawn uniformly from -1 to 1. None: 200 from 64 pixels on, 50 below.
+        width: channels of the generator's and the discriminator's maps next to the image.
+        loss: of the game: `logistic` or `hinge`.
+        norm: of the discriminator: `spectral`, `batch` or `none`.
+        r1: weight of the penalty on the discriminator's gradient at real images; 0: none.
+        ema: share of the averaged generator, which draws pictures and plays no part in the game, kept by each step.
+        d_lr_factor: rate of the discriminator in units of the others'.
+        augment: what real and generated images pass through before they are judged: `none`, or some of
+            `color,translation,cutout`.
+        regressor: weight of the squared error with which the encoder finds the codes of generated images; 0.25 in
+            the paper's code.
+        flip: mirror half of the images.
+
+    Source: Donahue, Krähenbühl and Darrell, 2017, https://arxiv.org/abs/1605.09782
+    """
+
+    recipe: ClassVar[Recipe] = Recipe(
+        optimizer="adam",
+        lr=5e-4,
+        momentum=0.5,
+        weight_decay=0.0,
+        schedule="cosine",
+        batch_size=64,
+        epochs=100.0,
+    )
+    headline: ClassVar[str] = "own_nearer"
+    headline_chance: ClassVar[float | None] = 0.5
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        *,
+        latent: int | None = None,
+        width: int = 32,
+        loss: Literal["logistic", "hinge"] = "hinge",
+        norm: Literal["spectral", "batch", "none"] = "spectral",
+        r1: float = 0.0,
+        ema: float = 0.999,
+        d_lr_factor: float = 1.0,
+        augment: str = "none",
+        regressor: float = 0.0,
+        flip: bool = True,
+    ) -> None:
+        super().__init__()
+        self.latent = (200 if encoder.image_size >= 64 else 50) if latent is None else latent
+        check_policy(augment)
+        adversarial.check(latent=self.latent, width=width, r1=r1, ema=ema, d_lr_factor=d_lr_factor, regressor=regressor)
+        self.encoder = encoder
+        self.code = CodeHead(encoder.vector_width, self.latent)
+        self.generator = Generator(self.latent, encoder.image_size, width=width)
+        self.average = MovingAverage(self.generator, ema)
+        self.discriminator = Discriminator(encoder.image_size, width=width, norm=norm, code_width=self.latent)
+        self.kind = loss
+        self.r1, self.d_lr_factor, self.augment, self.regressor = r1, d_lr_factor, augment, regressor
+        self.flip = flip
+
+    def optimizers(self, recipe: Recipe) -> dict[str, Optimizer]:
+        """Give one to the encoder and the generator, who play together, and one to the discriminator."""
+        together = [*self.encoder.parameters(), *self.code.parameters(), *self.generator.parameters()]
+        return {
+            "encoder": recipe.build(together),
+            "discriminator": recipe.build(self.discriminator.parameters(), lr_factor=self.d_lr_factor),
+        }
+
+    def losses(self, batch: Batch) -> Iterator[list[Objective]]:
+        """Yield the losses of both sides, from one pass: all networks are stepped at once."""
+        images = crops.random_crop(batch.images, self.encoder.image_size, pad=0, flip=self.flip)
+        drawn = draws.uniform(images, self.latent, low=-1.0, high=1.0).to(images.dtype)
+        codes = self.encode(images)
+        generated = self.generator(drawn)
+        real = 2 * images - 1
+        with parametrize.cached():  # one step of the power iteration, one set of weights for both passes
+            real_logits, penalty = self._judge_real(real, codes)
+            fake_logits = self.discriminator(changed(generated, self.augment), drawn)
+        d_loss = adversarial.discriminator_loss(real_logits, fake_logits, self.kind) / 2
+        # both labels flipped: pairs of real images are to pass for generated ones, and the other way round
+        pairs = adversarial.generator_loss(fake_logits, self.kind) + adversarial.generator_loss(-real_logits, self.kind)
+        loss = pairs / 2
+        if self.regressor > 0:
+            # the encoder's running statistics are those of real images
+            with by_batch(self.encoder) if self.training else nullcontext():
+                found = self.encode(generated / 2 + 0.5)
+            loss = loss + self.regressor * (found - drawn).square().mean()
+        metrics = {
+            "own_nearer": self._own_nearer(images, codes.detach()),
+            "d_accuracy": adversarial.accuracy(real_logits, fake_logits),
+            "d_loss": d_loss.detach(),
+            "diversity": adversarial.diversity(generated, real),
+        }
+        yield [Objective(d_loss + penalty, "discriminator"), Objective(loss, "encoder", metrics)]
+
+    def encode(self, images: Float[Tensor, "B 3 S S"]) -> Float[Tensor, "B Z"]:
+        """Give codes in (-1, 1), the range of those that are drawn."""
+        return torch.tanh(self.code(self.encoder.vector(images)).to(images.dtype) / 2)
+
+    def after_step(self, progress: float) -> None:
+        """Move the averaged generator."""
+        self.average.update(self.generator)
+
+    @torch.no_grad()
+    def figures(self, batch: Batch) -> dict[str, Tensor]:
+        """Draw images, what the generator makes of their codes, and what it makes of codes drawn at random."""
+        images = crops.center(batch.images, self.encoder.image_size)[:8]
+        drawn = draws.uniform(images, self.latent, low=-1.0, high=1.0).to(images.dtype)
+        shown = [images, self._drawn(self.encode(images)), self._drawn(drawn)]
+        return {"real, reconstructed, sampled": sheets.rows(shown)}
+
+    def _judge_real(
+        self, real: Float[Tensor, "B 3 S S"], codes: Float[Tensor, "B Z"]
+    ) -> tuple[Float[Tensor, " B"], Float[Tensor, ""]]:
+        """Give the logits of real pairs, and the penalty on their gradient (0 where none is asked for or possible)."""
+        seen = changed(real, self.augment)
+        if self.r1 == 0 or not torch.is_grad_enabled():
+            return self.discriminator(seen, codes), seen.new_zeros(())
+        with torch.autocast(seen.device.type, enabled=False):
+            seen = adversarial.penalized(seen)
+            logits = self.discriminator(seen, codes)
+            return logits, adversarial.r1_penalty(logits, seen, self.r1)
+
+    def _drawn(self, codes: Float[Tensor, "B Z"]) -> Float[Tensor, "B 3 S S"]:
+        """Draw pictures in [0, 1] with the averaged generator."""
+        pictures: Tensor = self.average.eval()(codes)
+        return pictures.to(codes.dtype) / 2 + 0.5
+
+    @torch.no_grad()
+    def _own_nearer(self, images: Float[Tensor, "B 3 S S"], codes: Float[Tensor, "B Z"]) -> Float[Tensor, ""]:
+        """Give the share of other images whose reconstruction lies farther from an image than its own; 1/2 is blind."""
+        few = images[:COMPARED]
+        distances = torch.cdist(few.flatten(1), self._drawn(codes[:COMPARED]).flatten(1))  # [n, n]
+        own = distances.diagonal()[:, None]
+        wins = (distances > own).float() + 0.5 * (distances == own)
+        return (wins.sum() - 0.5 * len(few)) / max(1, len(few) * (len(few) - 1))

@@ -1,0 +1,134 @@
+"""From images to codes and back: an encoder and a generator that were trained together, kept as one file."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from selfsup.errors import InputError
+from selfsup.networks.descriptions import is_whole
+from selfsup.networks.encoders import Encoder
+from selfsup.networks.files import read_tensors, write_atomically
+from selfsup.networks.generators import Generator
+from selfsup.networks.names import check_encoder_name
+
+FILE = "codes.safetensors"
+"""What it is called in the folder of a run."""
+
+
+class CodeHead(nn.Module):
+    """Read a code off an encoder's vector: a linear map, batch norm, and a squashing into (-1, 1).
+
+    Args:
+        in_width: of the vector.
+        code_width: of the code.
+
+    Source: Donahue, Krähenbühl and Darrell, 2017, where the code ends in a sigmoid stretched to (-1, 1); the batch
+        norm is ours.
+    """
+
+    def __init__(self, in_width: int, code_width: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(in_width, code_width, bias=False)
+        self.norm = nn.BatchNorm1d(code_width)
+        nn.init.constant_(self.norm.weight, 1.8)  # so that codes spread about as evenly as those that are drawn
+
+    def forward(self, vectors: Float[Tensor, "B D"]) -> Float[Tensor, "B Z"]:
+        """Give codes in (-1, 1)."""
+        codes: Tensor = torch.tanh(self.norm(self.linear(vectors)).float() / 2)
+        return codes
+
+
+class CodeSpace(nn.Module):
+    """An encoder, the head that reads codes off its vectors, and the generator that draws codes.
+
+    Args:
+        encoder: of images.
+        head: from its vectors to codes.
+        generator: from codes to images of the encoder's size.
+    """
+
+    def __init__(self, encoder: Encoder, head: CodeHead, generator: Generator) -> None:
+        super().__init__()
+        self.encoder, self.head, self.generator = encoder, head, generator
+
+    @property
+    def width(self) -> int:
+        """Numbers in a code."""
+        return self.head.linear.out_features
+
+    def codes(self, images: Float[Tensor, "B 3 S S"]) -> Float[Tensor, "B Z"]:
+        """Give codes in (-1, 1) of images in [0, 1]."""
+        found: Tensor = self.head(self.encoder.vector(images))
+        return found.to(images.dtype)
+
+    def pictures(self, codes: Float[Tensor, "B Z"]) -> Float[Tensor, "B 3 S S"]:
+        """Draw images in [0, 1] of codes in [-1, 1]."""
+        drawn: Tensor = self.generator(codes)
+        return drawn.to(codes.dtype) / 2 + 0.5
+
+    def content(self) -> bytes:
+        """Give the file that `load_code_space` reads."""
+        tensors = {key: value.detach().cpu().contiguous() for key, value in self.state_dict().items()}
+        words = {"encoder": self.encoder.description(), "codes": self.width, "width": self.generator.width}
+        return save(tensors, metadata={"selfsup-codes": json.dumps(words)})
+
+
+class FrozenCodeSpace(CodeSpace):
+    """A code space that is only looked at: no gradient for its weights, always in eval mode."""
+
+    def train(self, mode: bool = True) -> "FrozenCodeSpace":
+        """Stay in eval mode."""
+        return super().train(False)
+
+
+def write_code_space(space: CodeSpace, folder: Path) -> None:
+    """Write a code space into the folder of a run, whole or not at all."""
+    write_atomically(folder / FILE, space.content())
+
+
+def load_code_space(place: Path) -> FrozenCodeSpace:
+    """Load the code space that a finished run of BiGAN left, frozen.
+
+    Args:
+        place: the run's folder, or the file in it.
+
+    Raises:
+        InputError: if there is none, or it was written by something else.
+    """
+    file = place / FILE if place.is_dir() else place
+    if not file.is_file():
+        raise InputError(f"There is no generator at {file}; give the folder of a finished run of bigan.")
+    tensors, metadata = read_tensors(file)
+    words = _words(metadata, file)
+    check_encoder_name(words["encoder"]["name"], words["encoder"]["image_size"])
+    with torch.random.fork_rng(devices=[]):  # initial weights are drawn and overwritten
+        encoder = Encoder(words["encoder"])
+        generator = Generator(words["codes"], encoder.image_size, width=words["width"])
+        space = FrozenCodeSpace(encoder, CodeHead(encoder.vector_width, words["codes"]), generator)
+    wanted = space.state_dict()
+    wrong = [key for key in wanted.keys() | tensors.keys() if _shape(wanted, key) != _shape(tensors, key)]
+    if wrong:
+        raise InputError(f"{file} is not whole: {len(wrong)} tensors are missing or of another shape, {min(wrong)}.")
+    space.load_state_dict(tensors)
+    return space.requires_grad_(False).eval()
+
+
+def _words(metadata: dict[str, str], file: Path) -> dict[str, Any]:
+    try:
+        words = json.loads(metadata["selfsup-codes"])
+        fine = is_whole(words["codes"]) and is_whole(words["width"]) and isinstance(words["encoder"], dict)
+        described = fine and {"name", "image_size"} <= set(words["encoder"])
+    except (KeyError, ValueError, TypeError, RecursionError):
+        described = False
+    if not described:
+        raise InputError(f"{file} holds no generator that selfsup wrote; give the folder of a finished run of bigan.")
+    return words  # type: ignore[no-any-return]
+
+
+def _shape(tensors: dict[str, Tensor], key: str) -> tuple[int, ...] | None:
+    return tuple(tensors[key].shape) if key in tensors else None

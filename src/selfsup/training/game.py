@@ -1,0 +1,54 @@
+"""Signs, in the rows of a run, that one side of a game has won or that the generator has collapsed."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+WON, BLIND = 0.98, 0.52
+"""Accuracy of the discriminator over the last quarter of training: above the first it has won, below the other it is
+guessing."""
+COLLAPSED = 0.25
+"""Distance between samples as a share of that between real images."""
+
+SIGN = "game"
+"""What a finding about a game is marked with, under `about`."""
+
+
+def is_game(rows: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether rows come from a method with a discriminator."""
+    return any("d_accuracy" in row.get("metrics", {}) for row in rows)
+
+
+def game_findings(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
+    """Say what was seen of the game over the last quarter of training, where it did not end in balance.
+
+    Args:
+        rows: of training, oldest first; those of methods without a discriminator give no findings.
+    """
+    last = rows[-max(1, len(rows) // 4) :]
+    accuracy, diversity, loss = (_mean(last, name) for name in ("d_accuracy", "diversity", "d_loss"))
+    if accuracy is None:
+        return []
+    lost = "" if loss is None else f" (its loss was {loss:.2g})"
+    said = []
+    if accuracy >= WON:
+        said.append(
+            f"The discriminator has won: over the last quarter of training it told {accuracy:.1%} of real and "
+            f"generated images right{lost}, which leaves the other side little to learn from. Features can be good "
+            "all the same; let a probe decide."
+        )
+    elif accuracy <= BLIND:
+        said.append(
+            "The discriminator was no better than a guess: over the last quarter of training it told "
+            f"{accuracy:.1%} of real and generated images right{lost}."
+        )
+    if diversity is not None and diversity <= COLLAPSED:
+        said.append(
+            "The generator has collapsed: over the last quarter of training its samples lay "
+            f"{diversity:.2g} times as far apart as real images do."
+        )
+    return [{"level": "warning", "about": SIGN, "text": text} for text in said]
+
+
+def _mean(rows: Sequence[Mapping[str, Any]], name: str) -> float | None:
+    values = [row["metrics"][name] for row in rows if name in row.get("metrics", {})]
+    return sum(values) / len(values) if values else None
