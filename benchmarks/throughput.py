@@ -111,7 +111,12 @@ def seen(rehearsal: Rehearsal) -> tuple[list[torch.Size], list[tuple[nn.Module, 
     images: list[torch.Size] = []
     heads: list[tuple[nn.Module, list[torch.Size]]] = []
     entrance = next(m for m in method.encoder.modules() if isinstance(m, nn.Conv2d))
-    hooks = [entrance.register_forward_hook(lambda _, args, __: images.append(args[0].shape))]
+    # an encoder of two halves shows its first one fewer channels
+    hooks = [
+        entrance.register_forward_hook(
+            lambda _, args, __: images.append(torch.Size([len(args[0]), 3, *args[0].shape[2:]]))
+        )
+    ]
     hooks += [
         part.register_forward_hook(lambda module, args, _: heads.append((module, [arg.shape for arg in args])))
         for name, part in method.named_children()

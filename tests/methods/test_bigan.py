@@ -172,7 +172,7 @@ def test_the_regressor_finds_drawn_codes() -> None:
         {"norm": "none", "r1": 1.0},
         {"augment": "color,translation,cutout"},
         {"regressor": 0.25, "ema": 0.0},
-        {"d_lr_factor": 0.5},
+        {"discriminator_rate": 0.5},
     ],
 )
 def test_every_way_of_steadying_the_game_trains(arguments: dict[str, Any]) -> None:
@@ -186,7 +186,7 @@ def test_every_way_of_steadying_the_game_trains(arguments: dict[str, Any]) -> No
     still = [name for name, value in before.items() if torch.equal(value, method.get_parameter(name))]
     assert not still
     rates = {part: optimizer.param_groups[0]["lr"] for part, optimizer in optimizers.items()}
-    assert rates["discriminator"] == pytest.approx(arguments.get("d_lr_factor", 1.0) * rates["encoder"])
+    assert rates["discriminator"] == pytest.approx(arguments.get("discriminator_rate", 1.0) * rates["encoder"])
 
 
 def test_headline_knows_its_ends() -> None:
@@ -246,7 +246,7 @@ class Gray(nn.Module):
 
 def plain() -> BiGAN:
     """Give the method for plain gray images and codes of one number, with networks of a few units."""
-    method = BiGAN(build_encoder("small", SIZE, seed=0), latent=1, width=4, ema=0.0)
+    method = BiGAN(build_encoder("small", SIZE, seed=0), latent=1, width=4, ema=0.0, loss="logistic")
     method.encoder, method.code = Gray(), nn.Linear(Gray.vector_width, 1, bias=False)  # type: ignore[assignment]
     generator = nn.Sequential(nn.Linear(1, 32), nn.ReLU(), nn.Linear(32, 1), nn.Tanh())
     judge = nn.Sequential(nn.Linear(2, 64), nn.LeakyReLU(0.2), nn.Linear(64, 64), nn.LeakyReLU(0.2), nn.Linear(64, 1))

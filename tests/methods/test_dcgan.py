@@ -123,7 +123,7 @@ def test_codes_are_uniform() -> None:
         {"r1": 1.0},
         {"smoothing": 0.1},
         {"augment": "color,translation,cutout"},
-        {"ema": 0.0, "d_lr_factor": 0.5},
+        {"ema": 0.0, "discriminator_rate": 0.5},
     ],
 )
 def test_every_way_of_steadying_the_game_trains(arguments: dict[str, Any]) -> None:
@@ -137,7 +137,7 @@ def test_every_way_of_steadying_the_game_trains(arguments: dict[str, Any]) -> No
     assert not torch.equal(weights[0], method.logit.weight)
     assert not torch.equal(weights[1], method.generator.first.weight)
     rates = {part: optimizer.param_groups[0]["lr"] for part, optimizer in optimizers.items()}
-    assert rates["encoder"] == pytest.approx(arguments.get("d_lr_factor", 1.0) * rates["generator"])
+    assert rates["encoder"] == pytest.approx(arguments.get("discriminator_rate", 1.0) * rates["generator"])
     if arguments.get("ema") == 0:
         assert torch.equal(method.average.average.first.weight, method.generator.first.weight)
 
@@ -175,7 +175,7 @@ def test_figure_shows_verdicts() -> None:
         ({"latent": 0}, "1 or more"),
         ({"r1": -1.0}, "r1 is 0 or above"),
         ({"ema": 1.5}, "a share"),
-        ({"d_lr_factor": 0.0}, "above 0"),
+        ({"discriminator_rate": 0.0}, "above 0"),
         ({"smoothing": 0.1, "loss": "hinge"}, "for the logistic loss"),
         ({"smoothing": 0.7}, "a share in"),
         ({"augment": "blur"}, "color,translation,cutout"),

@@ -1,18 +1,19 @@
 """BiGAN: a generator turns codes into images, the encoder images into codes, and a discriminator judges the pairs."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.utils import parametrize
 from torch.optim import Optimizer
 
 from selfsup import draws
 from selfsup.method import Batch, Method, Objective
 from selfsup.networks import adversarial
+from selfsup.networks.codes import FILE, CodeHead, CodeSpace
 from selfsup.networks.discriminators import Discriminator
 from selfsup.networks.ema import MovingAverage
 from selfsup.networks.encoders import Encoder
@@ -25,17 +26,6 @@ from selfsup.views.differentiable import check_policy
 
 COMPARED = 32
 """Images of a batch whose reconstructions are compared with one another."""
-UNIFORM = 1.8
-"""Deviation of a logistic variable of scale 1, whose sigmoid is uniform: pi / sqrt(3)."""
-
-
-class CodeHead(nn.Sequential):
-    """Read a code's logits off a vector: linear, then batch norm to the spread that a uniform code has."""
-
-    def __init__(self, in_width: int, latent: int) -> None:
-        norm = nn.BatchNorm1d(latent)
-        nn.init.constant_(norm.weight, UNIFORM)
-        super().__init__(nn.Linear(in_width, latent, bias=False), norm)
 
 
 class BiGAN(Method):
@@ -49,7 +39,7 @@ class BiGAN(Method):
         norm: of the discriminator: `spectral`, `batch` or `none`.
         r1: weight of the penalty on the discriminator's gradient at real images; 0: none.
         ema: share of the averaged generator, which draws pictures and plays no part in the game, kept by each step.
-        d_lr_factor: rate of the discriminator in units of the others'.
+        discriminator_rate: rate of the discriminator in units of the others'.
         augment: what real and generated images pass through before they are judged: `none`, or some of
             `color,translation,cutout`.
         regressor: weight of the squared error with which the encoder finds the codes of generated images; 0.25 in
@@ -81,7 +71,7 @@ class BiGAN(Method):
         norm: Literal["spectral", "batch", "none"] = "spectral",
         r1: float = 0.0,
         ema: float = 0.999,
-        d_lr_factor: float = 1.0,
+        discriminator_rate: float = 1.0,
         augment: str = "none",
         regressor: float = 0.0,
         flip: bool = True,
@@ -89,14 +79,16 @@ class BiGAN(Method):
         super().__init__()
         self.latent = (200 if encoder.image_size >= 64 else 50) if latent is None else latent
         check_policy(augment)
-        adversarial.check(latent=self.latent, width=width, r1=r1, ema=ema, d_lr_factor=d_lr_factor, regressor=regressor)
+        adversarial.check(
+            latent=self.latent, width=width, r1=r1, ema=ema, discriminator_rate=discriminator_rate, regressor=regressor
+        )
         self.encoder = encoder
         self.code = CodeHead(encoder.vector_width, self.latent)
         self.generator = Generator(self.latent, encoder.image_size, width=width)
         self.average = MovingAverage(self.generator, ema)
         self.discriminator = Discriminator(encoder.image_size, width=width, norm=norm, code_width=self.latent)
         self.kind = loss
-        self.r1, self.d_lr_factor, self.augment, self.regressor = r1, d_lr_factor, augment, regressor
+        self.r1, self.discriminator_rate, self.augment, self.regressor = r1, discriminator_rate, augment, regressor
         self.flip = flip
 
     def optimizers(self, recipe: Recipe) -> dict[str, Optimizer]:
@@ -104,7 +96,7 @@ class BiGAN(Method):
         together = [*self.encoder.parameters(), *self.code.parameters(), *self.generator.parameters()]
         return {
             "encoder": recipe.build(together),
-            "discriminator": recipe.build(self.discriminator.parameters(), lr_factor=self.d_lr_factor),
+            "discriminator": recipe.build(self.discriminator.parameters(), lr_factor=self.discriminator_rate),
         }
 
     def losses(self, batch: Batch) -> Iterator[list[Objective]]:
@@ -137,6 +129,12 @@ class BiGAN(Method):
     def encode(self, images: Float[Tensor, "B 3 S S"]) -> Float[Tensor, "B Z"]:
         """Give codes in (-1, 1), the range of those that are drawn."""
         return torch.tanh(self.code(self.encoder.vector(images)).to(images.dtype) / 2)
+
+    def kept(self) -> Mapping[str, bytes]:
+        """Give the way from images to codes and back, by the averaged generator; `aetgan` changes images with it."""
+        generator = self.average.average
+        assert isinstance(generator, Generator)
+        return {FILE: CodeSpace(self.encoder, self.code, generator).content()}
 
     def after_step(self, progress: float) -> None:
         """Move the averaged generator."""

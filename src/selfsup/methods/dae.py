@@ -112,7 +112,9 @@ class DenoisingAutoencoder(Method):
         """Give what the encoder shall see, clean: a crop of each image, or an excerpt of each signal."""
         if self.of_signals:
             return excerpts.random_excerpt(images, self.encoder.image_size)
-        return crops.random_crop(images, self.encoder.image_size, flip=self.flip)
+        return crops.random_crop(
+            images, self.encoder.image_size, pad=0, flip=self.flip
+        )  # a black border is easily cleaned
 
     def corrupt(self, clean: Float[Tensor, "B C *S"]) -> tuple[Float[Tensor, "B C *S"], Bool[Tensor, "B 1 *S"] | None]:
         """Give corrupted copies in the units of the data (not clipped), and which pixels changed (None: all)."""

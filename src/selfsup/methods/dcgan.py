@@ -35,7 +35,7 @@ class DCGAN(Method):
         r1: weight of the penalty on the discriminator's gradient at real images; 0: none.
         smoothing: real images are to be called real with 1 minus this; logistic only.
         ema: share of the averaged generator, which draws pictures and plays no part in the game, kept by each step.
-        d_lr_factor: rate of the discriminator in units of the generator's.
+        discriminator_rate: rate of the discriminator in units of the generator's.
         augment: what real and generated images pass through before they are judged: `none`, or some of
             `color,translation,cutout`.
         flip: mirror half of the images.
@@ -65,13 +65,13 @@ class DCGAN(Method):
         r1: float = 0.0,
         smoothing: float = 0.0,
         ema: float = 0.999,
-        d_lr_factor: float = 1.0,
+        discriminator_rate: float = 1.0,
         augment: str = "none",
         flip: bool = True,
     ) -> None:
         super().__init__()
         check_policy(augment)
-        adversarial.check(latent=latent, width=width, r1=r1, ema=ema, d_lr_factor=d_lr_factor)
+        adversarial.check(latent=latent, width=width, r1=r1, ema=ema, discriminator_rate=discriminator_rate)
         if (smoothing and loss == "hinge") or not 0 <= smoothing < 0.5:
             raise InputError(
                 f"smoothing is a share in [0, 0.5) and for the logistic loss, got {smoothing} with {loss}."
@@ -82,14 +82,14 @@ class DCGAN(Method):
         self.generator = Generator(latent, encoder.image_size, width=width)
         self.average = MovingAverage(self.generator, ema)
         self.kind = loss
-        self.r1, self.smoothing, self.d_lr_factor, self.augment = r1, smoothing, d_lr_factor, augment
+        self.r1, self.smoothing, self.discriminator_rate, self.augment = r1, smoothing, discriminator_rate, augment
         self.flip = flip
 
     def optimizers(self, recipe: Recipe) -> dict[str, Optimizer]:
         """Give one to the encoder with its logit, and one to the generator."""
         discriminator = [*self.encoder.parameters(), *self.logit.parameters()]
         return {
-            "encoder": recipe.build(discriminator, lr_factor=self.d_lr_factor),
+            "encoder": recipe.build(discriminator, lr_factor=self.discriminator_rate),
             "generator": recipe.build(self.generator.parameters()),
         }
 

@@ -97,7 +97,7 @@ class Inpainting(Method):
 
     def losses(self, batch: Batch) -> Iterator[Objective | list[Objective]]:
         """Yield the error in the hole, and with a discriminator both sides' losses, for a step at the same time."""
-        images = crops.random_crop(batch.images, self.encoder.image_size, flip=self.flip)
+        images = crops.random_crop(batch.images, self.encoder.image_size, pad=0, flip=self.flip)  # no border to draw
         hole = self.hole(images)
         truth, generated = self.encoder.normalize(images), self.generate(images, hole)
         errors = (generated - truth).square()

@@ -105,7 +105,7 @@ _LIMITS = {
     "width": (1, 512, "1 to 512 channels; 32 or 64 is usual"),
     "r1": (0, math.inf, "0 or above; 0.1 is a start at 32 px, 1 at 64 px"),
     "ema": (0, 1, "a share in [0, 1]; 0.999 is usual"),
-    "d_lr_factor": (1e-6, 1e6, "above 0; 1 gives both sides one rate"),
+    "discriminator_rate": (1e-6, 1e6, "above 0; 1 gives both sides one rate"),
     "regressor": (0, math.inf, "0 or above; 0.25 is the paper's"),
 }
 

@@ -20,27 +20,17 @@ FILE = "codes.safetensors"
 """What it is called in the folder of a run."""
 
 
-class CodeHead(nn.Module):
-    """Read a code off an encoder's vector: a linear map, batch norm, and a squashing into (-1, 1).
+UNIFORM = 1.8
+"""Deviation of a logistic variable of scale 1, whose sigmoid is uniform: pi / sqrt(3)."""
 
-    Args:
-        in_width: of the vector.
-        code_width: of the code.
 
-    Source: Donahue, Krähenbühl and Darrell, 2017, where the code ends in a sigmoid stretched to (-1, 1); the batch
-        norm is ours.
-    """
+class CodeHead(nn.Sequential):
+    """Read a code's logits off a vector: linear, then batch norm to the spread that a uniform code has."""
 
     def __init__(self, in_width: int, code_width: int) -> None:
-        super().__init__()
-        self.linear = nn.Linear(in_width, code_width, bias=False)
-        self.norm = nn.BatchNorm1d(code_width)
-        nn.init.constant_(self.norm.weight, 1.8)  # so that codes spread about as evenly as those that are drawn
-
-    def forward(self, vectors: Float[Tensor, "B D"]) -> Float[Tensor, "B Z"]:
-        """Give codes in (-1, 1)."""
-        codes: Tensor = torch.tanh(self.norm(self.linear(vectors)).float() / 2)
-        return codes
+        norm = nn.BatchNorm1d(code_width)
+        nn.init.constant_(norm.weight, UNIFORM)
+        super().__init__(nn.Linear(in_width, code_width, bias=False), norm)
 
 
 class CodeSpace(nn.Module):
@@ -59,12 +49,13 @@ class CodeSpace(nn.Module):
     @property
     def width(self) -> int:
         """Numbers in a code."""
-        return self.head.linear.out_features
+        width: int = self.generator.first.in_features
+        return width
 
     def codes(self, images: Float[Tensor, "B 3 S S"]) -> Float[Tensor, "B Z"]:
         """Give codes in (-1, 1) of images in [0, 1]."""
-        found: Tensor = self.head(self.encoder.vector(images))
-        return found.to(images.dtype)
+        logits: Tensor = self.head(self.encoder.vector(images))
+        return torch.tanh(logits.to(images.dtype) / 2)
 
     def pictures(self, codes: Float[Tensor, "B Z"]) -> Float[Tensor, "B 3 S S"]:
         """Draw images in [0, 1] of codes in [-1, 1]."""

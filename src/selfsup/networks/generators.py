@@ -28,7 +28,7 @@ class Generator(nn.Module):
     def __init__(self, code_width: int, image_size: int, *, width: int = 64, channels: int = 3) -> None:
         super().__init__()
         doublings = halvings(image_size)
-        self.image_size = image_size
+        self.image_size, self.width = image_size, width
         self.start = -(-image_size // 2**doublings)
         widths = [min(WIDEST, width * 2**n) for n in reversed(range(doublings))]
         self.first = nn.Linear(code_width, widths[0] * self.start**2, bias=False)

@@ -11,10 +11,13 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from selfsup.data.batches import Batches
 from selfsup.data.images import ImageStore
+from selfsup.method import Batch
 from selfsup.training.build import build, embedder
 from selfsup.training.loop import as_list, autocast_of, train
 from selfsup.training.settings import Settings
 
+PHASES = 4
+"""Parts of training of which steps are measured."""
 _FIRST = torch.nn.Conv1d | torch.nn.Conv2d | torch.nn.Linear
 
 
@@ -42,13 +45,18 @@ class Rehearsal:
         if self.batches.per_epoch:
             self.trainee.method.start_epoch(embedder(images, settings.image_size, self.trainee.device))
         self.autocast = autocast_of(self.trainee.device, settings.precision)
-        stream = self.batches.round_from(0, None)
+        stream = (self._placed(batch, number) for number, batch in enumerate(self.batches.round_from(0, None)))
         self._steps = train(
             self.trainee.method, stream, self.trainee.optimizers, settings.recipe, settings.seed, self.autocast
         )
 
+    @staticmethod
+    def _placed(batch: Batch, number: int) -> Batch:
+        """Give a step the progress of another phase than the last one's: some methods add losses late in training."""
+        return batch._replace(progress=(number % PHASES + 0.5) / PHASES)
+
     def step(self) -> float:
-        """Take one step; give its seconds."""
+        """Take one step, of one phase after another; give its seconds."""
         _wait(self.trainee.device)
         began = perf_counter()
         next(self._steps)
@@ -56,7 +64,7 @@ class Rehearsal:
         return perf_counter() - began
 
     def compute(self) -> Compute:
-        """Count the arithmetic of one step: everything, and the share of the encoder by the images it saw."""
+        """Count the arithmetic of a step, mean over the phases: everything, and the encoder's by the images it saw."""
         method, shape = self.trainee.method, self.trainee.method.encoder.shape
         batch = next(iter(self.batches.round_from(0, None)))
         seen: list[float] = []
@@ -65,35 +73,40 @@ class Rehearsal:
             lambda _, given, __: seen.append(given[0].shape[0] * _places(given[0]) / math.prod(shape[1:]))
         )
         with FlopCounterMode(display=False) as total:
-            for yielded in method.losses(batch):
-                torch.stack([objective.loss for objective in as_list(yielded)]).sum().backward(retain_graph=True)
+            for phase in range(PHASES):
+                for yielded in method.losses(self._placed(batch, phase)):
+                    torch.stack([objective.loss for objective in as_list(yielded)]).sum().backward(retain_graph=True)
+                method.zero_grad(set_to_none=True)
         hook.remove()
-        method.zero_grad(set_to_none=True)
         with FlopCounterMode(display=False) as one:
             method.encoder.vector(torch.zeros(2, *shape, device=self.trainee.device)).sum().backward()
         method.zero_grad(set_to_none=True)
-        return Compute(total.get_total_flops() / 1e9, one.get_total_flops() / 2 * sum(seen) / 1e9)
+        trunk = one.get_total_flops() / 2 * sum(seen)
+        return Compute(total.get_total_flops() / PHASES / 1e9, trunk / PHASES / 1e9)
 
 
 def seconds_per_step(
     rehearsals: list[Rehearsal], steps: int = 20, warm_up: int = 3, limit: float = 60.0
 ) -> list[float]:
-    """Time a step of each rehearsal: interleaved, the median of `steps` after the warm-up.
+    """Time a step of each rehearsal: interleaved, the mean over the phases of the median of each.
 
     Args:
         rehearsals: of the runs to compare, timed in turn so that a slow moment of the machine hits all alike.
         steps: timed steps of each.
         warm_up: steps of each that do not count.
-        limit: seconds after which what has been timed must do (at least 3 steps of each).
+        limit: seconds after which what has been timed must do (at least one step of each phase).
     """
     times: list[list[float]] = [[] for _ in rehearsals]
     began = perf_counter()
     for turn in range(warm_up + steps):
         for rehearsal, taken in zip(rehearsals, times, strict=True):
             taken.append(rehearsal.step())
-        if turn >= warm_up + 2 and perf_counter() - began > limit:
+        if turn >= warm_up + PHASES - 1 and perf_counter() - began > limit:
             break
-    return [statistics.median(taken[warm_up:]) for taken in times]
+    return [
+        statistics.mean(statistics.median(taken[warm_up + phase :: PHASES]) for phase in range(PHASES))
+        for taken in times
+    ]
 
 
 def peak_memory_mb(device: torch.device) -> float:
