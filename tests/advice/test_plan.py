@@ -63,12 +63,21 @@ def test_what_cannot_work_is_left_out_with_a_reason():
 
 
 def test_methods_are_kept_or_excluded(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setitem(facts.RULES, "dae", [facts.needs_colour])
+    monkeypatch.setattr(facts, "RULES", {"dae": [facts.needs_colour]})
 
     kept, excluded = choose_methods(None, FolderFacts(1000, 64, gray=True))
 
     assert "rotation" in kept
     assert list(excluded) == ["dae"]
+
+
+def test_what_needs_colour_or_a_generator_is_left_out():
+    """Gray images have no colour to predict; a generator cannot be trained within a method's budget."""
+    gray, colourful = (choose_methods(None, FolderFacts(1000, 64, gray=gray))[1] for gray in (True, False))
+
+    assert set(gray) == {"colorization", "splitbrain", "aetgan"}
+    assert set(colourful) == {"aetgan"}
+    assert "finished bigan run" in colourful["aetgan"]
 
 
 def test_no_method_left_is_a_sentence(monkeypatch: pytest.MonkeyPatch):

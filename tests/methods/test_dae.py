@@ -29,7 +29,7 @@ KINDS: list[dict[str, Any]] = [
 @pytest.fixture
 def whole_images(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let views be the images themselves."""
-    monkeypatch.setattr(crops, "random_crop", lambda images, size, flip: images)
+    monkeypatch.setattr(crops, "random_crop", lambda images, size, pad, flip: images)
 
 
 @pytest.mark.usefixtures("whole_images")

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.multiprocessing as mp
+from needs import needed
 from torch import nn
 
 from selfsup import methods, processes

@@ -58,10 +58,16 @@ def needs_images(count: int) -> Rule:
     return rule
 
 
+def needs_generator(_: FolderFacts) -> str | None:
+    """Refuse every folder: what is needed is no property of the images."""
+    return "it needs the generator of a finished bigan run, and the time to train one would have to count"
+
+
 RULES: dict[str, list[Rule]] = {
     "simclr": [needs_images(32)],  # a batch is a quarter of the images, and below 8 there is nothing to contrast with
     "colorization": [needs_colour],
     "splitbrain": [needs_colour],
+    "aetgan": [needs_generator],
 }
 """What rules a method out; a method without a line here fits every folder."""
 
