@@ -149,6 +149,15 @@ def test_figures_are_pictures(name: str) -> None:
         assert 0 <= picture.min() <= picture.max() <= 1
 
 
+def test_images_are_mirrored_where_asked(name: str) -> None:
+    """The same draws give another loss where nothing is mirrored."""
+    method = started(name)
+    if hasattr(method, "flip"):
+        mirrored = losses_at(method, seed=3)
+        method.flip = False
+        assert losses_at(method, seed=3) != mirrored
+
+
 def test_arguments_are_keywords_with_values(name: str) -> None:
     """The constructor takes the encoder and keyword arguments with types and defaults, so flags can be built."""
     first, *others = list(inspect.signature(methods.load(name)).parameters.values())

@@ -396,7 +396,7 @@ def test_without_labels_nothing_is_ranked(tmp_path: Path):
 
     assert (verdict.verdict, verdict.best, verdict.winner, verdict.command) == ("unknown", None, None, "")
     assert verdict.sentences[0].startswith("Without labels it cannot be known")
-    assert "Rotation: accuracy 0.5 (a blind guess: 0.25); no sign of collapse." in verdict.sentences
+    assert "Rotation: accuracy 0.5 (a blind guess: 0.25). No sign of collapse." in verdict.sentences
     assert [sheet.name for sheet in bench.sheets] == ["rotation-neighbours.png", "simclr-neighbours.png"]
     assert any("dae with seed 1000 failed" in caveat for caveat in verdict.caveats)
     results = json.loads((tmp_path / "results.json").read_text())

@@ -49,6 +49,13 @@ def test_a_few_coloured_images_make_a_folder_coloured():
     assert not folder_facts(open_images(pixels, 16), 16).gray
 
 
+def test_images_from_all_over_the_folder_are_looked_at():
+    pixels = np.repeat(np.random.default_rng(0).integers(0, 256, (40, 1, 16, 16)), 3, axis=1).astype(np.uint8)
+    pixels[30:, 0] = 0
+
+    assert not folder_facts(open_images(pixels, 16), 16, looked_at=8).gray
+
+
 def test_what_cannot_work_is_left_out_with_a_reason():
     assert fits("colorization", COLOURFUL) is None
     assert (
@@ -58,7 +65,9 @@ def test_what_cannot_work_is_left_out_with_a_reason():
     assert "at least 48 pixels, and the images have 32" in str(
         facts.needs_pixels(48)(FolderFacts(1000, 32, gray=False))
     )
+    assert facts.needs_pixels(48)(FolderFacts(1000, 48, gray=False)) is None
     assert "at least 32 images, and there are 20" in str(fits("simclr", FolderFacts(20, 64, gray=False)))
+    assert fits("simclr", FolderFacts(32, 64, gray=False)) is None
     assert fits("a method without rules", FolderFacts(20, 8, gray=True)) is None
 
 

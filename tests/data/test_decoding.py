@@ -455,10 +455,18 @@ def test_headers_tell_size_and_kind():
     ):
         header = read_header(encoded(picture(12, 70, 50), form, **options))
         assert (header.width, header.height, header.plain) == (70, 50, True)
+    see_through = picture(12).convert("RGBA")
+    see_through.putalpha(Image.linear_gradient("L").resize(see_through.size))
+    exif = Image.Exif()
+    exif[0x0112] = 6
     for data in (
         encoded(picture(12).convert("CMYK"), "JPEG"),
         encoded(picture(12).convert("P"), "PNG"),
         encoded(picture(12).convert("RGBA"), "PNG"),
+        encoded(picture(12), "PNG", transparency=(1, 2, 3)),
+        encoded(picture(12), "PNG", exif=exif),
+        encoded(see_through, "WEBP"),
+        encoded(see_through, "WEBP", lossless=True),
     ):
         assert not read_header(data).plain
 

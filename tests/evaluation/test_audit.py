@@ -1,18 +1,23 @@
 """The audit finds a shortcut that is there and none that is not."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from scipy.stats import t as student
 from torch import Tensor
 
 import selfsup
+from selfsup import draws
 from selfsup.data.images import open_images
 from selfsup.errors import InputError
 from selfsup.evaluation import audit as audits
+from selfsup.method import Batch, Objective
 from selfsup.methods.jigsaw import Jigsaw
+from selfsup.methods.rotation import Rotation
 from selfsup.methods.simclr import SimCLR
 from selfsup.networks.encoders import build_encoder
 from selfsup.run import Run
@@ -118,6 +123,41 @@ def test_mean_colours_that_are_enough_are_found(tmp_path: Path, monkeypatch: pyt
 
     monkeypatch.setattr(audits, "restored", solver)
     assert selfsup.audit(run, smooth(), count=COUNT)["leaks"] == ["flat"]
+
+
+class Redness(Rotation):
+    """Reports how red a batch is, and what its views would draw."""
+
+    def losses(self, batch: Batch) -> Iterator[Objective]:
+        """Yield it as accuracy."""
+        found = batch.images[:, 0].mean() + draws.uniform(batch.images).mean()
+        yield Objective(found, metrics={"accuracy": found})
+
+
+def test_kinds_share_their_draws_and_the_level(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What changes leave is paired, changed minus real; an interval is wide enough for all kinds together."""
+    run = run_folder(tmp_path / "run", "rotation")
+    monkeypatch.setattr(audits, "restored", lambda *_: Redness(build_encoder("small", 32, seed=0)).eval())
+    images = smooth()
+    images[:, 0] //= 2
+    found = selfsup.audit(run, images, count=COUNT)
+    changes = {change["change"]: change["mean"] for change in found["changes"]}
+    assert changes["one channel"] == pytest.approx((images[:, 1].mean() - images[:, 0].mean()) / 255, abs=1e-4)
+    assert abs(changes["channels shifted"]) < 0.01
+    # flat images are as red as real ones, so only the level tells the two intervals apart
+    flat, real = found["checks"][0], found["real"]
+    assert flat["mean"] == pytest.approx(real["mean"], abs=1e-4)
+    wider = (flat["high"] - flat["low"]) / (real["high"] - real["low"])
+    tails = student.ppf([1 - 0.025 / len(found["checks"]), 0.975], COUNT // 64 - 1)
+    assert wider == pytest.approx(tails[0] / tails[1], rel=1e-2)
+
+
+def test_below_chance_is_better_where_the_headline_falls() -> None:
+    """An error above chance is no leak, one below is."""
+    method = Redness(build_encoder("small", 32, seed=0))
+    method.headline_rises = False  # type: ignore[misc]
+    differences = np.linspace(0.1, 0.2, 8)
+    assert [audits._better(method, sign * differences, 0.95) for sign in (1, -1)] == [False, True]
 
 
 def test_small_folders_show_no_image_twice_in_a_batch() -> None:

@@ -74,6 +74,29 @@ def test_marks_keep_a_stamp_and_lose_the_sky() -> None:
         assert torch.allclose(shown, (0.5 + found).clamp(0, 1), atol=0.12)
 
 
+def test_marks_are_thin() -> None:
+    """A bar of a tenth of the side and a frame of a twentieth are marks; a bar of a third is content."""
+    for side in (32, 96):
+        plain = torch.full((3, side, side), 0.5)
+        middle = side // 2
+        bar, frame, broad = plain.clone(), plain.clone(), plain.clone()
+        bar[..., middle : middle + side // 10] = 1.0
+        frame[..., : side // 20] = 1.0
+        broad[..., middle : middle + side // 3] = 1.0
+        thin, edge, thick = (shortcuts.marks_of(mean, 0 * plain, 1000) for mean in (bar, frame, broad))
+        assert thin[..., middle : middle + side // 10].min() > 0.4
+        assert edge[..., : side // 20].min() > 0.4
+        assert thick[..., middle + 2 : middle + side // 3 - 2].abs().max() < 0.01
+
+
+def test_a_faint_stamp_on_many_images_is_a_mark() -> None:
+    """A mean of a thousand images is good to a thirtieth of a pixel's deviation."""
+    mean = torch.full((3, 32, 32), 0.5)
+    mean[:, 27:30, 26:30] += 0.1
+    found = shortcuts.marks_of(mean, torch.full_like(mean, 0.2), 1000)
+    assert found[:, 27:30, 26:30].min() > 0.09
+
+
 def test_few_images_have_no_marks() -> None:
     """What the mean of a small folder still shows of each image is not taken for a mark; a stamp still is."""
     torch.manual_seed(0)

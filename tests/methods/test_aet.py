@@ -188,6 +188,18 @@ def test_the_target_depends_on_the_draw_alone() -> None:
     assert not torch.equal(triples[0][0][0], triples[0][0][1])
 
 
+def test_explained_shares_are_of_the_numbers_they_name() -> None:
+    """An error of the whole variance in the shift alone takes that share away and leaves the others."""
+    for transform, places in (("projective", (2, 5)), ("affine", (2, 5))):
+        method = built(transform=transform)
+        errors = torch.zeros_like(method.spread)
+        errors[list(places)] = method.spread[list(places)]
+        shares = method.explained(errors)
+        assert shares.pop("r2") < 1
+        assert shares.pop("r2_shift") == 0
+        assert all(share == 1 for share in shares.values())
+
+
 def test_borders_are_gray_or_mirrored() -> None:
     black = torch.zeros(16, 3, 32, 32)
     gray, mirror = built(), built(border="mirror")

@@ -1,7 +1,9 @@
 """AET with a generator: a code moves an image in the space of a trained generator, and is read off again."""
 
+import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from needs import code_space
@@ -9,9 +11,11 @@ from needs import code_space
 from selfsup.errors import InputError
 from selfsup.method import Batch, DataFacts
 from selfsup.methods.aetgan import VARIANCE, GeneratedAET
-from selfsup.networks.codes import FILE, load_code_space, write_code_space
-from selfsup.networks.encoders import build_encoder
+from selfsup.networks.codes import FILE, CodeHead, load_code_space, write_code_space
+from selfsup.networks.encoders import build_encoder, load_encoder
 from selfsup.training.loop import autocast_of, train
+from selfsup.training.pretrain import pretrain
+from selfsup.training.pretrain import pretrain
 
 SIZE, CODES = 32, 6
 
@@ -47,6 +51,18 @@ def test_a_code_space_comes_back_from_its_file_as_it_was(folder):
     assert load_code_space(folder / FILE).width == CODES
 
 
+def test_a_run_of_bigan_leaves_its_code_space(tmp_path):
+    """The folder of the run is what this method takes, and holds the encoder as it was saved."""
+    pictures = (batch(32).images * 255).byte().numpy()
+    quick = {"batch_size": 8, "image_size": SIZE, "threads": 1, "precision": "float32", "layout": "contiguous"}
+    run = pretrain("bigan", pictures, out=tmp_path / "run", steps=1, **quick)
+    found = built(run.folder).space.encoder.state_dict()
+    saved = load_encoder(run.folder).state_dict()
+
+    assert found.keys() == saved.keys()
+    assert all(torch.equal(found[key], saved[key]) for key in saved)
+
+
 def test_codes_and_pictures_keep_to_their_ranges(folder):
     """Codes lie in (-1, 1), where codes are drawn; pictures in [0, 1]."""
     space = load_code_space(folder)
@@ -56,6 +72,17 @@ def test_codes_and_pictures_keep_to_their_ranges(folder):
     assert codes.abs().max() < 1
     assert 0 <= pictures.min() <= pictures.max() <= 1
     assert pictures.std(0).mean() > 0.05  # else the tests below would see nothing move
+
+
+def test_logits_of_logistic_spread_are_uniform_codes(folder, monkeypatch):
+    """The head starts with the spread of a logistic variable, whose codes are spread evenly over (-1, 1)."""
+    logits = CodeHead(8, CODES)(torch.randn(4096, 8))
+    assert logits.std(0).tolist() == pytest.approx([math.pi / math.sqrt(3)] * CODES, rel=0.02)
+    even = torch.linspace(0.01, 0.99, 50)[:, None].expand(50, CODES)
+    space = load_code_space(folder)
+    space.head = torch.nn.Identity()
+    monkeypatch.setattr(space.encoder, "vector", lambda _: torch.logit(even))
+    torch.testing.assert_close(space.codes(torch.zeros(50, 3, SIZE, SIZE)), 2 * even - 1)
 
 
 def test_loss_is_half_the_squared_distance_averaged_over_images(folder, monkeypatch):
@@ -70,6 +97,15 @@ def test_loss_is_half_the_squared_distance_averaged_over_images(folder, monkeypa
     expected = sum(((estimates[i] - drawn[i]) ** 2).sum() / 2 for i in range(4)) / 4
     assert objective.loss.item() == pytest.approx(expected.item(), rel=1e-6)
     assert objective.metrics["r2"].item() == pytest.approx(1 - 2 * expected.item() / (CODES / 3), rel=1e-5)
+
+
+def test_images_come_without_a_border(folder, monkeypatch):
+    """White images stay white: the generator is never shown a black border, nor is it asked for one."""
+    method, seen = built(folder), []
+    monkeypatch.setattr(method, "transform", lambda images: (seen.append(images), (images[:, 0, 0, :CODES], images))[1])
+    list(method.losses(batch(64)._replace(images=torch.ones(64, 3, SIZE, SIZE))))
+
+    assert seen[0].min() > 0.99
 
 
 def test_a_blind_guess_has_the_stated_chance(folder, monkeypatch):
@@ -178,3 +214,22 @@ def test_a_generator_of_another_size_or_file_is_refused(folder, tmp_path):
     save_file({"x": torch.zeros(1)}, tmp_path / FILE)
     with pytest.raises(InputError, match="holds no generator that selfsup wrote"):
         load_code_space(tmp_path)
+
+
+def test_a_run_of_bigan_is_followed_by_one_of_aetgan(tmp_path):
+    """The way of the command line: a folder is named, written down as text, and the same call goes on with it."""
+    pixels = (batch(24).images.numpy() * 255).astype(np.uint8)
+    words = {"encoder": "small", "image_size": 32, "store_size": 36, "threads": 1, "batch_size": 8, "steps": 2}
+    words |= {"precision": "float32", "layout": "contiguous"}
+    before = pretrain("bigan", pixels, out=tmp_path / "bigan", latent=5, width=8, **words)
+    assert load_code_space(before.folder).width == 5
+
+    run = pretrain("aetgan", pixels, out=tmp_path / "aetgan", generator=before.folder, **words)
+
+    assert run.is_finished
+    assert run.config["generator"] == str(before.folder)
+    weights = (run.folder / "encoder.safetensors").read_bytes()
+    again = pretrain("aetgan", pixels, out=tmp_path / "aetgan", generator=before.folder, **words)
+    assert (again.folder / "encoder.safetensors").read_bytes() == weights
+    with pytest.raises(InputError, match="was started with amount 0.5, now 1.0"):
+        pretrain("aetgan", pixels, out=tmp_path / "aetgan", generator=before.folder, amount=1.0, **words)

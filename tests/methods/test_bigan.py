@@ -223,7 +223,12 @@ def test_figure_has_a_row_each_for_real_reconstructed_and_sampled() -> None:
 
 @pytest.mark.parametrize(
     ("arguments", "says"),
-    [({"latent": 0}, "1 or more"), ({"regressor": -1.0}, "0 or above"), ({"augment": "blur"}, "color,translation")],
+    [
+        ({"latent": 0}, "1 to 100,000"),
+        ({"regressor": -1.0}, "0 or above"),
+        ({"r1": math.inf}, "0 or above"),
+        ({"augment": "blur"}, "color,translation"),
+    ],
 )
 def test_impossible_arguments_are_refused(arguments: dict[str, Any], says: str) -> None:
     """A sentence says what is wrong and what would do."""
@@ -242,6 +247,12 @@ class Gray(nn.Module):
 
     def vector(self, images: Tensor) -> Tensor:
         return self.layers(images.mean((1, 2, 3))[:, None] - 0.5)
+
+
+def test_a_batch_of_one_is_refused() -> None:
+    """Batch norm cannot spread a single code."""
+    with pytest.raises(InputError, match="got a batch of 1; use --batch-size"):
+        objectives(bigan(), torch.rand(1, 3, 32, 32))
 
 
 def plain() -> BiGAN:

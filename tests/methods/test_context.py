@@ -84,6 +84,7 @@ def test_jitter_is_never_cut_off_at_the_edge(size: int) -> None:
     for label in range(8):
         mean = off[cut.label == label].mean(0)
         assert mean.abs().max() < 0.08
+    assert torch.corrcoef(off.flatten(0, 1).T)[0, 1].abs() < 0.05  # down and across on their own
 
 
 def test_grid_lies_anywhere_in_the_image() -> None:
@@ -93,6 +94,19 @@ def test_grid_lies_anywhere_in_the_image() -> None:
     free = 80 - method.needed
     assert first[:, 0].amax(0).sub(first[:, 0].amin(0)).tolist() == [free, free]
     assert len(first[:, 0, 0].unique()) == free + 1
+    assert torch.corrcoef(first[:, 0].T)[0, 1].abs() < 0.1  # not on the image's diagonal
+
+
+def test_half_of_the_images_are_mirrored() -> None:
+    """A whole image is mirrored before it is cut, or not at all; labels say what is seen then."""
+    method = context(32, jitter=0, gap=4, grayscale=0.0)
+    cut = method.cut(places(32, 400))
+    rises = cut.patches[:, :, 1, 0, -1] > cut.patches[:, :, 1, 0, 0]
+    assert (rises.all(1) | ~rises.any(1)).all()
+    assert rises[:, 0].float().mean().item() == pytest.approx(0.5, abs=0.08)
+    first, second = corners(cut)
+    seen = (second - first)[..., 1] * torch.where(rises[:, :1], 1, -1)
+    assert torch.equal(seen.sign(), torch.tensor(DIRECTIONS)[cut.label][..., 1].float())
 
 
 def test_gray_images_are_gray_in_all_patches() -> None:
@@ -111,8 +125,9 @@ def test_shares_of_blunted_and_dropped_patches_are_obeyed() -> None:
         method = context(**{"blunted": 0.0, "dropped": 0.0} | settings)
         return method.encoder.normalize(method.disguise(given).flatten(0, 1))
 
-    steps = [(x[..., 1:] - x[..., :-1]).abs().mean() for x in (seen(), seen(blunted=1.0))]
-    assert steps[1] < 0.8 * steps[0]
+    steps = [(x[..., 1:] - x[..., :-1]).abs().mean() for x in (seen(), seen(blunted=1 / 3), seen(blunted=1.0))]
+    assert steps[2] < 0.8 * steps[0]
+    assert steps[2] < 0.9 * steps[1] < 0.9 * 0.95 * steps[0]
     assert seen(dropped=1.0).std((2, 3)).amin(1).max() < 0.1
     assert seen().std((2, 3)).amin() > 0.5
 
@@ -147,6 +162,7 @@ def test_pairs_draw_all_directions_and_places() -> None:
     method = context(32, pairs=4, flip=False)
     cut = method.cut(places(32, 1000))
     assert (cut.label.flatten().bincount(minlength=8) / cut.label.numel() - 0.125).abs().max() < 0.02
+    assert (cut.label[:, 0] == cut.label[:, 1]).float().mean().item() == pytest.approx(1 / 8, abs=0.04)
     first, second = corners(cut)
     assert first.min() == second.min() == 0
     assert first.max() == second.max() == 32 - method.patch

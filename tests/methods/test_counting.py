@@ -164,11 +164,15 @@ def test_all_terms_of_a_pair_are_gray_or_none() -> None:
 
 
 def test_views_are_the_tiles_and_the_half_of_one_picture() -> None:
-    """No padding, no border that only some tiles would have; halves have the size of a tile."""
-    images = torch.rand(4, 3, 32, 32)
+    """No padding, no border that only some tiles would have; halves are as large as a tile, each by its own filter."""
+    images = torch.rand(40, 3, 32, 32)
     views = counting(flip=False, grayscale=0.0).views(images)
     assert torch.equal(views[:, :4], tiles_of(images))
-    assert (views[:, 4] - downsampling.halve(images, torch.zeros(4, dtype=torch.long))).abs().mean() < 0.1
+    every = torch.arange(len(downsampling.FILTERS))
+    halves = torch.stack([downsampling.halve(images, k.expand(40)) for k in every], dim=1)  # [B, K, 3, s, s]
+    same = torch.isclose(halves, views[:, 4:], atol=1e-6).flatten(2).all(2)
+    assert same.any(1).all()
+    assert same.any(0).all()  # each filter is some image's
 
 
 @pytest.mark.parametrize("rectifier", ["relu", "softplus"])

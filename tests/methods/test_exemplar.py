@@ -76,6 +76,7 @@ def test_more_images_than_classes() -> None:
     assert order is not None
     assert order.shape == (10,)
     assert sorted(order[:4].tolist()) == sorted(order[4:8].tolist()) == [0, 2, 5, 7]
+    assert order.tolist() != method.seeds.repeat(3)[:10].tolist()
     assert exemplar(10).start_epoch(lambda _: torch.empty(0)) is None
     assert exemplar(10, form="triplet").start_epoch(lambda _: torch.empty(0)) is None
 
@@ -115,19 +116,24 @@ def test_matching_and_held_out_loss_equal_loops() -> None:
 
 @pytest.mark.parametrize("copies", [2, 3])
 def test_triplet_loss_equals_loops(copies: int) -> None:
-    """Semi-hard negatives of normalized vectors: the nearest that is farther than the pair, else the farthest."""
+    """Semi-hard negatives of normalized vectors: the nearest that is farther than the pair, else the farthest.
+
+    All three vectors of a triplet are moved.
+    """
     embeddings = torch.randn(4 * copies, 3, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
-    rows = [row / math.sqrt(float(row @ row)) for row in embeddings]
+    rows = [row / (row @ row).sqrt() for row in embeddings.requires_grad_()]
     errors, fallbacks = [], 0
     for a in range(len(rows)):
-        far = [float((rows[a] - rows[n]).square().sum()) for n in range(len(rows)) if n // copies != a // copies]
+        far = [(rows[a] - rows[n]).square().sum() for n in range(len(rows)) if n // copies != a // copies]
         for p in range(len(rows)):
             if p != a and p // copies == a // copies:
-                near = float((rows[a] - rows[p]).square().sum())
+                near = (rows[a] - rows[p]).square().sum()
                 farther = [d for d in far if d > near]
                 fallbacks += not farther
-                errors.append(max(0.0, 0.5 + near - (min(farther) if farther else max(far))))
-    assert triplet(embeddings, copies, 0.5).item() == pytest.approx(sum(errors) / len(errors), rel=1e-9)
+                errors.append((0.5 + near - (min(farther) if farther else max(far))).clamp(min=0))
+    losses = triplet(embeddings, copies, 0.5), torch.stack(errors).mean()
+    torch.testing.assert_close(*losses)
+    torch.testing.assert_close(*(torch.autograd.grad(loss, embeddings) for loss in losses))
     assert 0 < fallbacks < len(errors)
 
 

@@ -69,6 +69,13 @@ def test_tiles_lie_in_their_cells(size: int, store: int) -> None:
         assert spread.max() == method.cell - method.tile
 
 
+def test_tiles_move_down_and_across_on_their_own() -> None:
+    """A tile's place in its cell is anywhere, not on the cell's diagonal."""
+    rows, columns = places(32, 400)
+    tiles = jigsaw(grayscale=0.0, flip=False).cut(torch.cat([rows[:, :1], columns[:, :2]], 1))
+    assert torch.corrcoef(tiles[:, 0, :2, 0, 0].T)[0, 1].abs() < 0.15
+
+
 def test_channels_move_against_each_other_in_both_directions() -> None:
     """From 64 px on the channels of a tile are cut in different places, up to twice the shift apart."""
     method = jigsaw(96, grayscale=0.0, flip=False)
@@ -229,11 +236,13 @@ def test_dropout_halves_and_doubles() -> None:
     made = head._dropout(values)
     assert made.unique().tolist() == [0.0, 2.0]
     assert made.mean().item() == pytest.approx(1, abs=0.06)
+    assert not torch.equal(made[0], made[1])  # each image and each tile on its own
+    assert not torch.equal(made[:, 0], made[:, 1])
     assert torch.equal(head.eval()._dropout(values), values)
 
 
 def test_several_puzzles_share_the_encoded_tiles() -> None:
-    """More puzzles per image ask more orders of the same tiles."""
+    """More puzzles per image ask more orders of the same tiles, each drawn on its own."""
     method = jigsaw(puzzles=3)
     calls: list[torch.Size] = []
     entrance = next(m for m in method.encoder.modules() if isinstance(m, nn.Conv2d))
@@ -243,6 +252,8 @@ def test_several_puzzles_share_the_encoded_tiles() -> None:
     list(method.losses(batch(torch.rand(6, 3, 32, 32))))
     assert [shape[0] for shape in calls] == [6 * 4]
     assert shown[0].shape[:2] == (18, 4)
+    first, second, _ = shown[0].unflatten(0, (6, 3)).unbind(1)
+    assert not torch.equal(first, second)
 
 
 def test_solved_puzzles_are_drawn_whole(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -102,6 +102,8 @@ def test_gray_images_have_the_neutral_bin() -> None:
     colour, _ = method.classes(method.labels(gray))
     assert (method.bins[colour] == 0).all()
     assert method.encoder.normalize(gray)[:, 1:].abs().max() < 1e-3
+    with pytest.raises(InputError, match="images are gray"):
+        method.start(DataFacts(3, SIZE, lambda count: gray))
 
 
 @pytest.mark.parametrize("loss", ["squared", "classes"])

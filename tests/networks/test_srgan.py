@@ -75,3 +75,17 @@ def test_discriminator_halves_four_times() -> None:
 def count(network: nn.Module) -> int:
     """Count parameters."""
     return sum(parameter.numel() for parameter in network.parameters())
+
+
+def test_a_map_is_resized_under_bfloat16_too() -> None:
+    """Sides that do not divide are brought to size, whatever the precision of the pass."""
+    with torch.autocast("cpu", torch.bfloat16):
+        assert Placed(4, 7, 4, 8)(torch.rand(2, 4, 7, 7)).shape == (2, 4, 8, 8)
+
+
+def test_the_judge_judges_alike_in_both_modes() -> None:
+    """Its norms keep no statistics, so that held-out numbers are those of the game that was played."""
+    torch.manual_seed(0)
+    judge, images = SRDiscriminator(32), torch.rand(8, 3, 32, 32)
+    judge(3 * torch.rand(8, 3, 32, 32))
+    assert torch.equal(judge(images), judge.eval()(images))

@@ -13,7 +13,7 @@ from selfsup.training.health import findings
         ({"d_accuracy": 0.995, "diversity": 0.9}, ["discriminator has won"]),
         ({"d_accuracy": 0.995, "diversity": 0.1}, ["discriminator has won", "collapsed"]),
         ({"d_accuracy": 0.8, "diversity": 0.1}, ["collapsed"]),
-        ({"d_accuracy": 0.505}, ["no better than a guess"]),
+        ({"d_accuracy": 0.9, "d_loss": 0.01}, ["discriminator has won"]),
         ({"accuracy": 1.0}, []),
     ],
 )
@@ -25,6 +25,13 @@ def test_what_was_seen_is_said(ends: dict[str, float], words: list[str]) -> None
         assert word in finding["text"]
         assert finding["about"] == SIGN
         assert finding["level"] == "warning"
+
+
+def test_a_guessing_discriminator_is_shown_and_is_no_lost_game() -> None:
+    """One half is also where a game in balance ends: `advise` must not call that out of balance."""
+    (finding,) = game_findings(rows({}, {"d_accuracy": 0.505}))
+    assert "no better than a guess" in finding["text"]
+    assert "about" not in finding
 
 
 def test_only_the_end_counts() -> None:

@@ -195,6 +195,18 @@ def test_held_out_images_do_not_depend_on_the_order(pictures: np.ndarray) -> Non
     assert not set(held_out.hashes) & set(training.hashes)
 
 
+def test_saved_statistics_are_those_of_clean_images(finished: Run, pictures: np.ndarray) -> None:
+    """Batch norms of a finished run were averaged over unaugmented images: doing so again changes nothing."""
+    from selfsup.training.build import with_clean_norms
+
+    images = prepare("rotation", pictures, steps=12, **QUICK).images
+    again = with_clean_norms(load_encoder(finished.folder), images).state_dict()
+    saved = {key: value for key, value in load_encoder(finished.folder).state_dict().items() if "running" in key}
+    assert saved
+    for key, value in saved.items():
+        torch.testing.assert_close(again[key], value, rtol=1e-3, atol=1e-5)
+
+
 def test_forecast_speaks_of_time_disk_and_memory(pictures: np.ndarray) -> None:
     """A dry run knows what a run will take."""
     found = forecast(prepare("rotation", pictures, steps=1000, **QUICK))

@@ -64,13 +64,14 @@ def test_jitter_reaches_every_place_in_the_cell_and_no_other() -> None:
 
 
 def test_channel_shifts_are_drawn_for_every_channel() -> None:
-    """Whole pixels from -most to most, each as often."""
+    """Whole pixels from -most to most, each as often; every patch has shifts of its own."""
     places = torch.full((500, 4), 10)
     shifts = patches.channel_shifts(places, 3, 2) - 10
     assert shifts.shape == (500, 4, 3)
     assert shifts.unique().tolist() == [-2, -1, 0, 1, 2]
     assert ((shifts + 2).flatten().bincount() / shifts.numel() - 0.2).abs().max() < 0.02
     assert (shifts[..., 0] != shifts[..., 1]).any()
+    assert (shifts[:, 0] != shifts[:, 1]).any()
 
 
 def test_standardized_patches_have_mean_zero_and_deviation_one() -> None:
@@ -96,6 +97,10 @@ def test_dropping_leaves_one_channel() -> None:
     kept = given[same].view(400, 3, 1, 8, 8)
     others = made[~same].view(400, 3, 2, 8, 8)
     assert torch.allclose(others.mean((3, 4)), kept.mean((3, 4)).expand(-1, -1, 2), atol=5e-3)
+    noise = others - kept.mean((3, 4), keepdim=True)
+    for axis in (0, 1, 2):  # every channel of every patch has its own
+        one, other = (noise.select(axis, k).flatten() for k in (0, 1))
+        assert torch.corrcoef(torch.stack([one, other]))[0, 1].abs() < 0.2
     ratio = others.std((3, 4)).mean() / kept.std((3, 4)).mean()
     assert ratio.item() == pytest.approx(0.01, rel=0.1)
 
@@ -145,6 +150,8 @@ def test_blunt_treats_the_stated_share() -> None:
     # a third of an eighth of the draws keeps the full side of 8 pixels
     assert 0.38 < touched.float().mean().item() < 0.52
     assert (touched.any(1) & ~touched.all(1)).any(), "each patch decides for itself"
+    alike = patches.blunt(given[:, :1].expand(-1, 2, -1, -1, -1), 1.0)
+    assert (alike[:, 0] - alike[:, 1]).abs().amax() > 0.01, "each patch is shrunk to a side of its own"
 
 
 def test_assembled_patches_are_the_image() -> None:

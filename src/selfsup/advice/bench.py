@@ -24,6 +24,7 @@ from selfsup.evaluation.probing import fit_probe
 from selfsup.evaluation.retrieval import neighbour_sheet
 from selfsup.evaluation.saved import SavedProbe
 from selfsup.evaluation.supervised import choose_lr, train_supervised
+from selfsup.networks.codes import FILE as CODES
 from selfsup.networks.encoders import Encoder, build_encoder, load_encoder
 from selfsup.progress import Progress, silent
 from selfsup.run import Run
@@ -129,7 +130,7 @@ class Workbench(Bench):
     def keep(self, run: Path, out: Path, stage: str, exam: Exam) -> None:
         """Copy a run's encoder, with a probe of a stage trained on the whole label pool."""
         out.mkdir(parents=True, exist_ok=True)
-        for name in ("encoder.safetensors", "encoder.json", "untrained.safetensors", "config.yaml"):
+        for name in ("encoder.safetensors", "encoder.json", "untrained.safetensors", "config.yaml", CODES):
             if (run / name).is_file():
                 shutil.copyfile(run / name, out / name)
         features, groups = self.features(run)[stage], None if exam.groups is None else exam.groups[exam.pool]

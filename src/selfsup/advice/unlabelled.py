@@ -73,8 +73,7 @@ def without_labels(plan: Plan, bench: Bench, out: Path, notes: Sequence[str], pr
 def _task_sentence(row: Mapping[str, Any]) -> str:
     """Say how well a task itself was learned, and whether the run was healthy."""
     name = words.name_of(row["arm"])
-    value = "was not measured" if row["value"] is None else f"{row['headline']} {row['value']:.3g}"
+    value = "was not measured" if row["value"] is None else f"{row['headline'].replace('_', ' ')} {row['value']:.3g}"
     chance = "" if row["chance"] is None else f" (a blind guess: {row['chance']:.3g})"
     ill = [finding["text"] for finding in row["health"] if finding.get("level") != "ok"]
-    health = "; ".join(ill).rstrip(".") or "no sign of collapse"
-    return f"{name[:1].upper()}{name[1:]}: {value}{chance}; {health}."
+    return f"{name[:1].upper()}{name[1:]}: {value}{chance}. {' '.join(ill) or 'No sign of collapse.'}"

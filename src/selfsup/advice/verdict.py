@@ -51,8 +51,9 @@ from selfsup.advice.saving import Saving
 from selfsup.run import write_json
 
 NAMES = {
-    "bigan": "BiGAN", "dcgan": "DCGAN", "simclr": "SimCLR", "dae": "denoising", "pixels": "raw pixels",
-    "scratch": "training from scratch",
+    "aet": "AET", "aetgan": "AET with a generator", "bigan": "BiGAN", "dcgan": "DCGAN", "simclr": "SimCLR",
+    "dae": "denoising", "splitbrain": "split-brain", "superresolution": "super-resolution",
+    "pixels": "raw pixels", "scratch": "training from scratch",
 }  # fmt: skip
 CONTROL_ADVICE = {
     "pixels": "a linear model on raw pixels does as well",

@@ -11,6 +11,7 @@ from torch.nn.utils import parametrize
 from torch.optim import Optimizer
 
 from selfsup import draws
+from selfsup.errors import InputError
 from selfsup.method import Batch, Method, Objective
 from selfsup.networks import adversarial
 from selfsup.networks.codes import FILE, CodeHead, CodeSpace
@@ -102,6 +103,8 @@ class BiGAN(Method):
     def losses(self, batch: Batch) -> Iterator[list[Objective]]:
         """Yield the losses of both sides, from one pass: all networks are stepped at once."""
         images = crops.random_crop(batch.images, self.encoder.image_size, pad=0, flip=self.flip)
+        if self.training and len(images) < 2:
+            raise InputError("bigan spreads the codes of a batch, got a batch of 1; use --batch-size 8 or more.")
         drawn = draws.uniform(images, self.latent, low=-1.0, high=1.0).to(images.dtype)
         codes = self.encode(images)
         generated = self.generator(drawn)

@@ -17,8 +17,6 @@ from selfsup.recipe import Recipe
 from selfsup.views import bins, crops, lab, sheets
 from selfsup.views.quality import pooled_gain
 
-GRAY = 5.0
-"""An image in which neither a nor b exceeds this anywhere teaches nothing."""
 SPREAD = 15.0
 """Unit of a and b in the squared error: about their deviation in photographs (code: 110)."""
 LOOKED_AT = 8_000_000
@@ -150,7 +148,7 @@ class Colorization(Method):
         """Give a and b in the middle of each cell, and which images have colour at all."""
         first = self.label_stride // 2
         colours = lab.from_rgb(images[..., first :: self.label_stride, first :: self.label_stride])[:, 1:]
-        return colours, (colours.abs() > GRAY).flatten(1).any(1)
+        return colours, (colours.abs() > lab.GRAY).flatten(1).any(1)
 
     def codes(self, colours: Float[Tensor, "B 2 h w"]) -> tuple[Tensor, Float[Tensor, "B k h w"]]:
         """Give the bins that share each colour, the nearest first, and their shares; a bin may come twice."""

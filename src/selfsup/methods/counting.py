@@ -29,6 +29,8 @@ TILE_COLOURS = ((0.89, 0.47, 0.2), (0.95, 0.75, 0.25), (0.35, 0.7, 0.5), (0.3, 0
 WHOLE_COLOUR = (0.2, 0.2, 0.2)
 GAP = 3
 """Pixels between what a picture shows."""
+ACROSS = 3
+"""Images in a row of the picture."""
 
 
 class Counts(NamedTuple):
@@ -199,7 +201,7 @@ def pairs_of(count: int, device: torch.device) -> Int[Tensor, " {count}"]:
 
 @torch.no_grad()
 def drawn(views: Float[Tensor, "B 5 3 s s"], counts: Counts) -> Float[Tensor, "3 H W"]:
-    """Lay out a row for each image: its tiles and the whole, underlined in the colour of their bars, and the bars."""
+    """Lay out each image: its tiles and the whole, underlined in the colour of their bars, and the bars; in columns."""
     larger = max(1, 48 // views.shape[-1])
     views = views.float().repeat_interleave(larger, 3).repeat_interleave(larger, 4)
     side = views.shape[-1]
@@ -210,7 +212,10 @@ def drawn(views: Float[Tensor, "B 5 3 s s"], counts: Counts) -> Float[Tensor, "3
     tiles = tiles.flatten(4, 5).flatten(2, 3)
     whole = nn.functional.pad(framed[:, 4], (0, 2 * GAP, 0, side + 2 * GAP), value=1.0)
     chart = nn.functional.pad(bars(counts, 2 * side), (0, 0, 0, 4 * GAP), value=1.0)
-    return torch.cat([tiles, whole, chart], dim=3).permute(1, 0, 2, 3).flatten(1, 2)
+    each = torch.cat([tiles, whole, chart], dim=3)  # [B, 3, h, w]
+    each = nn.functional.pad(each, (0, 0, 0, 0, 0, 0, 0, -len(each) % ACROSS), value=1.0)
+    sheet: Tensor = each.unflatten(0, (-1, ACROSS)).permute(2, 0, 3, 1, 4).flatten(3, 4).flatten(1, 2)
+    return sheet
 
 
 def bars(counts: Counts, height: int) -> Float[Tensor, "B 3 {height} W"]:

@@ -115,13 +115,10 @@ class Inpainting(Method):
         real = self.discriminator(self.judged(truth, truth, hole))
         fake = self.discriminator(self.judged(generated, truth, hole))
         fooling = game.generator_loss(fake, self.adversary)
+        judging = game.discriminator_loss(real, fake, self.adversary)
         # one verdict for both sides, from before either moves, as in the released code
         yield [
-            Objective(
-                game.discriminator_loss(real, fake, self.adversary),
-                "discriminator",
-                {"d_accuracy": game.accuracy(real, fake)},
-            ),
+            Objective(judging, "discriminator", {"d_accuracy": game.accuracy(real, fake), "d_loss": judging.detach()}),
             Objective((1 - self.adversarial) * rebuilding + self.adversarial * fooling, "encoder", metrics),
         ]
 

@@ -89,6 +89,8 @@ class SplitBrain(Method):
         """Take the mean of the images, and the loss of a guess that does not look at them."""
         images = data.sample(max(64, LOOKED_AT // data.image_size**2))
         truth = self.labels(crops.center(images, data.image_size))
+        if not (truth[:, 1:].abs() > lab.GRAY).any():
+            raise InputError("The images are gray, so there is no colour to predict; use another method.")
         flat = truth.double().transpose(0, 1).flatten(1)  # [3, N]
         self.mean.copy_(flat.mean(1))
         if self.loss == "squared":

@@ -101,7 +101,7 @@ def diversity(samples: Float[Tensor, "F ..."], images: Float[Tensor, "B ..."]) -
 
 
 _LIMITS = {
-    "latent": (1, math.inf, "1 or more numbers; 100 is usual"),
+    "latent": (1, 100_000, "1 to 100,000 numbers; 100 is usual"),
     "width": (1, 512, "1 to 512 channels; 32 or 64 is usual"),
     "r1": (0, math.inf, "0 or above; 0.1 is a start at 32 px, 1 at 64 px"),
     "ema": (0, 1, "a share in [0, 1]; 0.999 is usual"),
@@ -118,7 +118,7 @@ def check(**settings: float) -> None:
     """
     for name, value in settings.items():
         low, high, sentence = _LIMITS[name]
-        if not low <= value <= high:
+        if not (low <= value <= high and math.isfinite(value)):
             raise InputError(f"{name} is {sentence}, got {value:g}.")
 
 

@@ -97,7 +97,9 @@ class Placed(nn.Module):
         """Give the map at the side asked for."""
         placed: Tensor = self.shuffle(self.mix(last_map))
         if placed.shape[-1] != self.side:
-            placed = F.interpolate(placed, (self.side, self.side), mode="bilinear", antialias=True)
+            # float32: on a CPU there is no antialiased resize of bfloat16
+            resized = F.interpolate(placed.float(), (self.side, self.side), mode="bilinear", antialias=True)
+            placed = resized.to(placed.dtype)
         bent: Tensor = self.bend(placed)
         return bent
 
@@ -132,7 +134,8 @@ class SRDiscriminator(nn.Module):
         self.layers = nn.ModuleList(
             nn.Sequential(
                 nn.Conv2d(before, after, 3, stride=2 - number % 2, padding=1),
-                nn.BatchNorm2d(after),
+                # without running statistics: those of real, fake and looked-at images would be mixed
+                nn.BatchNorm2d(after, track_running_stats=False),
                 nn.LeakyReLU(0.2),
             )
             for number, (before, after) in enumerate(pairwise(widths))

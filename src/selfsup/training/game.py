@@ -4,8 +4,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 WON, BLIND = 0.98, 0.52
-"""Accuracy of the discriminator over the last quarter of training: above the first it has won, below the other it is
-guessing."""
+"""Accuracy of the discriminator over the last quarter of training: above the first it has won, below the other it does
+no better than a guess."""
+NO_LOSS = 0.05
+"""Loss of the discriminator below which it has won, whatever its form: a blind one has 0.69 to 2."""
 COLLAPSED = 0.25
 """Distance between samples as a share of that between real images."""
 
@@ -30,23 +32,28 @@ def game_findings(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
         return []
     lost = "" if loss is None else f" (its loss was {loss:.2g})"
     said = []
-    if accuracy >= WON:
+    if accuracy >= WON or (loss is not None and loss <= NO_LOSS):
         said.append(
             f"The discriminator has won: over the last quarter of training it told {accuracy:.1%} of real and "
             f"generated images right{lost}, which leaves the other side little to learn from. Features can be good "
             "all the same; let a probe decide."
-        )
-    elif accuracy <= BLIND:
-        said.append(
-            "The discriminator was no better than a guess: over the last quarter of training it told "
-            f"{accuracy:.1%} of real and generated images right{lost}."
         )
     if diversity is not None and diversity <= COLLAPSED:
         said.append(
             "The generator has collapsed: over the last quarter of training its samples lay "
             f"{diversity:.2g} times as far apart as real images do."
         )
-    return [{"level": "warning", "about": SIGN, "text": text} for text in said]
+    warnings = [{"level": "warning", "about": SIGN, "text": text} for text in said]
+    if not said and accuracy <= BLIND:  # a game in balance ends here too, so it is no sign of a lost one
+        warnings = [
+            {
+                "level": "warning",
+                "text": "The discriminator was no better than a guess: over the last quarter of training it told "
+                f"{accuracy:.1%} of real and generated images right{lost}. Either it is beaten, or the samples cannot "
+                "be told from real images; look at the pictures.",
+            }
+        ]
+    return warnings
 
 
 def _mean(rows: Sequence[Mapping[str, Any]], name: str) -> float | None:

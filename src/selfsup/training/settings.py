@@ -41,7 +41,8 @@ class Settings:
         recipe = {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(self.recipe).items()}
         length = next(name for name in ("steps", "budget", "epochs") if recipe[name] is not None)
         recipe = {name: v for name, v in recipe.items() if name == length or name not in ("steps", "budget", "epochs")}
-        return {**own, **recipe, **self.arguments}
+        arguments = {name: str(v) if isinstance(v, Path) else v for name, v in self.arguments.items()}
+        return {**own, **recipe, **arguments}
 
     def with_length(self, steps: int, batch_size: int) -> "Settings":
         """Fix the number of steps and the batch."""

@@ -1,0 +1,69 @@
+"""Rehearsals: a step's time and arithmetic are those of all phases of a run alike."""
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from selfsup.method import Batch, Objective
+from selfsup.training.prepare import prepare
+from selfsup.training.rehearsal import Rehearsal, seconds_per_step
+
+QUICK = {"threads": 1, "precision": "float32", "layout": "contiguous", "batch_size": 8, "image_size": 32}
+
+
+class Timed(Rehearsal):
+    """A rehearsal whose steps take known times."""
+
+    def __init__(self, seconds: Iterable[float]) -> None:
+        self.seconds = iter(seconds)
+
+    def step(self) -> float:
+        """Give the next one."""
+        return next(self.seconds)
+
+
+def test_a_step_takes_the_mean_over_phases_of_their_medians() -> None:
+    """The dear last phase counts a quarter; the warm-up and a slow moment do not count."""
+    seconds = [50.0, 50.0, 50.0, *([1.0, 1.0, 1.0, 5.0] * 5)]
+    seconds[7] = 100.0
+    assert seconds_per_step([Timed(seconds), Timed(2 * s for s in seconds)]) == [2.0, 4.0]
+    assert seconds_per_step([Timed(seconds[:7])], limit=0.0) == [2.0]
+
+
+@pytest.fixture(scope="module")
+def rehearsal() -> Rehearsal:
+    """Rehearse rotation."""
+    pictures = np.random.default_rng(0).integers(0, 256, (64, 3, 32, 32), dtype=np.uint8)
+    prepared = prepare("rotation", pictures, steps=1, **QUICK)  # type: ignore[arg-type]
+    return Rehearsal(prepared.settings, prepared.images)
+
+
+def test_arithmetic_is_the_mean_over_the_phases(rehearsal: Rehearsal, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The encoder's is that of 4 x 8 images; a method that does nothing in the first half costs half."""
+    method = rehearsal.trainee.method
+    with FlopCounterMode(display=False) as counted:
+        method.encoder.vector(torch.zeros(32, 3, 32, 32)).sum().backward()
+    always = rehearsal.compute()
+    assert always.trunk == pytest.approx(counted.get_total_flops() / 1e9, rel=1e-6)
+    assert always.trunk < always.step < 1.1 * always.trunk
+    losses = method.losses
+    monkeypatch.setattr(method, "losses", lambda batch: losses(batch) if batch.progress > 0.5 else iter(()))
+    assert rehearsal.compute() == pytest.approx((always.step / 2, always.trunk / 2))
+
+
+def test_steps_are_of_one_phase_after_another(rehearsal: Rehearsal, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each a quarter of the training on."""
+    method, seen = rehearsal.trainee.method, []
+    losses = method.losses
+
+    def watched(batch: Batch) -> Iterator[Objective]:
+        seen.append(batch.progress)
+        return losses(batch)  # type: ignore[return-value]
+
+    monkeypatch.setattr(method, "losses", watched)
+    for _ in range(5):
+        rehearsal.step()
+    assert seen == [0.125, 0.375, 0.625, 0.875, 0.125]
