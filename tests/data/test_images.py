@@ -16,6 +16,7 @@ from PIL import Image
 
 from selfsup.data import decoding, folder, pool
 from selfsup.data.cache import cache_folder
+from selfsup.data.faults import Unusable
 from selfsup.data.folder import default_store_size
 from selfsup.data.images import ImageStore, open_images
 from selfsup.errors import InputError
@@ -98,6 +99,22 @@ def test_damage_that_only_libjpeg_sees_is_found(tmp_path, cache, capfd):
 
     assert [item.name for item in store.skipped] == ["damaged.jpg"]
     assert "Corrupt" not in capfd.readouterr().err
+
+
+def test_what_was_said_of_a_broken_file_is_not_held_against_the_next(tmp_path, cache, monkeypatch):
+    """A decoder that complains and then gives up leaves nothing behind for the files after it."""
+    source = folder_of(tmp_path / "images", 18)
+    work = decoding.decode
+
+    def complain(path, *rest):
+        if path.endswith("003.png"):
+            os.write(2, b"Premature end of JPEG file\n")
+            raise Unusable("broken")
+        return work(path, *rest)
+
+    monkeypatch.setattr(pool, "decode", complain)
+
+    assert open_images(source, 28, cache=cache).skipped == [("003.png", "broken")]
 
 
 def test_sixteen_bit_images_share_one_range(tmp_path, cache):

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -128,9 +129,12 @@ def test_mean_colours_that_are_enough_are_found(tmp_path: Path, monkeypatch: pyt
 class Redness(Rotation):
     """Reports how red a batch is, and what its views would draw."""
 
+    drawn: ClassVar[list[Tensor]] = []
+
     def losses(self, batch: Batch) -> Iterator[Objective]:
         """Yield it as accuracy."""
-        found = batch.images[:, 0].mean() + draws.uniform(batch.images).mean()
+        self.drawn.append(draws.uniform(batch.images).mean())
+        found = batch.images[:, 0].mean() + self.drawn[-1]
         yield Objective(found, metrics={"accuracy": found})
 
 
@@ -140,7 +144,11 @@ def test_kinds_share_their_draws_and_the_level(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(audits, "restored", lambda *_: Redness(build_encoder("small", 32, seed=0)).eval())
     images = smooth()
     images[:, 0] //= 2
+    Redness.drawn.clear()
     found = selfsup.audit(run, images, count=COUNT)
+    drawn = torch.stack(Redness.drawn).view(-1, COUNT // 64)
+    assert torch.equal(drawn, drawn[:1].expand_as(drawn))
+    assert (drawn[0, 1:] != drawn[0, :-1]).all()
     changes = {change["change"]: change["mean"] for change in found["changes"]}
     assert changes["one channel"] == pytest.approx((images[:, 1].mean() - images[:, 0].mean()) / 255, abs=1e-4)
     assert abs(changes["channels shifted"]) < 0.01

@@ -13,7 +13,6 @@ from selfsup import methods, processes
 from selfsup.draws import mix
 from selfsup.method import Batch, DataFacts, Method
 from selfsup.methods.dae import DenoisingAutoencoder
-from selfsup.methods.superresolution import SuperResolution
 from selfsup.networks.encoders import build_encoder
 from selfsup.networks.norm import synchronize
 from selfsup.recipe import Recipe
@@ -21,8 +20,17 @@ from selfsup.training.loop import autocast_of, train
 
 BATCH, SIZE = 16, 32
 OF_SIGNALS = "dae of signals, tied"
-AGAINST = "superresolution against a discriminator"
-CASES = [(name, dtype) for name in [*methods.METHODS, OF_SIGNALS, AGAINST] for dtype in (torch.float64, torch.float32)]
+GAMES = {
+    "superresolution against a discriminator": ("superresolution", {"adversarial_from": 0.0}),
+    "superresolution as in SRGAN": ("superresolution", {"network": "srgan", "blocks": 1, "adversarial_from": 0.0}),
+    "inpainting against a discriminator": ("inpainting", {"adversarial": 0.1}),
+    "dcgan with a penalty": ("dcgan", {"r1": 1.0}),
+    "bigan with all there is": (
+        "bigan", {"norm": "batch", "r1": 1.0, "regressor": 0.25, "augment": "color,translation,cutout"},
+    ),
+}  # fmt: skip
+CASES = [(name, torch.float64) for name in [*methods.METHODS, OF_SIGNALS, *GAMES]]
+CASES += [(name, torch.float32) for name in [*methods.METHODS, OF_SIGNALS]]
 
 
 @pytest.fixture(scope="module")
@@ -74,10 +82,9 @@ def _method(name: str) -> Method:
     if name == OF_SIGNALS:
         encoder = build_encoder("small1d", SIZE, seed=0, mean=[0.5] * 3, std=[0.2] * 3)
         return DenoisingAutoencoder(encoder, noise="masking", block=4, tied=True)
-    if name == AGAINST:
-        return SuperResolution(build_encoder("small", SIZE, seed=0), adversarial_from=0.0)
-    kind = methods.load(name)
-    return kind(build_encoder("small", SIZE, seed=0, sees=kind.sees), **needed(name))
+    method, arguments = GAMES.get(name, (name, needed(name)))
+    kind = methods.load(method)
+    return kind(build_encoder("small", SIZE, seed=0, sees=kind.sees), **arguments)
 
 
 def _images(count: int, step: int) -> torch.Tensor:
