@@ -17,10 +17,10 @@ from selfsup.networks.encoders import (
     behind_last_map,
     build_encoder,
     load_encoder,
-    load_weights,
     reestimate_norms,
     save_encoder,
 )
+from selfsup.networks.given import load_weights
 
 ZOO = {
     "small": (128, 4, 8),

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from selfsup.errors import InputError
-from selfsup.networks.encoders import Encoder, build_encoder, load_encoder, load_weights, save_encoder
+from selfsup.networks.encoders import Encoder, build_encoder, load_encoder, save_encoder
+from selfsup.networks.given import load_weights
 from selfsup.networks.seeing import MEAN, STD
 from selfsup.views import lab
 

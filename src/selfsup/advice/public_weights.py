@@ -15,12 +15,10 @@ from selfsup.networks.encoders import (
     IMAGENET_STD,
     Encoder,
     build_encoder,
-    fitting_tensors,
     load_encoder,
-    load_weights,
-    trained_tensors,
 )
 from selfsup.networks.files import read_tensors
+from selfsup.networks.given import fitting_tensors, load_weights, trained_tensors
 from selfsup.networks.names import BUILT_IN, architecture
 
 

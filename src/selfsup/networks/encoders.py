@@ -1,10 +1,10 @@
 """The encoder: what pretraining is for. A built-in network or any of timm's behind one small surface."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -14,14 +14,13 @@ from torch import Tensor, nn
 from selfsup.errors import InputError
 from selfsup.networks import built_in, fitting, seeing, signals, trunks
 from selfsup.networks.descriptions import SEEN, find_description
-from selfsup.networks.files import read_tensors, write_atomically
+from selfsup.networks.files import copy_into, read_tensors, same_shape, write_atomically
 from selfsup.networks.names import BUILT_IN, OF_SIGNALS, architecture, check_encoder_name, reads_signals
 from selfsup.networks.norm import reestimate_norms
 
 __all__ = [
-    "IMAGENET_MEAN", "IMAGENET_STD", "Encoder", "Matched", "behind_last_map", "build_encoder", "check_encoder_name",
-    "fitting_tensors", "load_encoder", "load_weights", "reestimate_norms", "save_encoder", "trained_tensors",
-    "write_atomically", "write_weights",
+    "IMAGENET_MEAN", "IMAGENET_STD", "Encoder", "behind_last_map", "build_encoder", "check_encoder_name",
+    "load_encoder", "reestimate_norms", "save_encoder", "write_atomically", "write_weights",
 ]  # fmt: skip
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -222,13 +221,13 @@ def load_encoder(place: Path | str) -> Encoder:
     with torch.random.fork_rng(devices=[]):  # initial weights are drawn and overwritten
         encoder = Encoder(description)
     wanted = encoder.inner.state_dict()
-    wrong = sorted(key for key in wanted.keys() | tensors.keys() if not _same_shape(wanted.get(key), tensors.get(key)))
+    wrong = sorted(key for key in wanted.keys() | tensors.keys() if not same_shape(wanted.get(key), tensors.get(key)))
     if wrong:
         raise InputError(
             f"{weights} does not fit {encoder.name} at {encoder.image_size} pixels: {len(wrong)} of {len(wanted)} "
             f"tensors are missing or of another shape, first {wrong[0]}; give both files of one run."
         )
-    _copy(tensors, wanted)
+    copy_into(tensors, wanted)
     return encoder
 
 
@@ -256,69 +255,6 @@ def behind_last_map(encoder: Encoder) -> list[str]:
         gradients = torch.autograd.grad(last_map.sum(), parameters, allow_unused=True)
     encoder.train(was_training)
     return [name for name, gradient in zip(names, gradients, strict=True) if gradient is None]
-
-
-class Matched(NamedTuple):
-    """What `load_weights` found."""
-
-    matched: int
-    """Tensors of the encoder that were in the file with the same shape."""
-    missing: list[str]
-    """The encoder's other tensors; they keep their random values."""
-
-
-def load_weights(encoder: Encoder, file: Path | str) -> Matched:
-    """Start the encoder from the weights in a safetensors file; a classifier and other extras in it are ignored.
-
-    Raises:
-        InputError: if fewer than 95 % of the encoder's tensors are in the file, or they see something else.
-    """
-    tensors, metadata = read_tensors(Path(file))
-    about = find_description(Path(file), metadata, beside_first=False)
-    seen = "colour" if about is None else about.get("sees", "colour")
-    if seen not in ("colour", encoder.sees):  # weights for RGB are a fair start for three times lightness
-        raise InputError(
-            f"{file} holds an encoder that sees {seen}, and this one sees {encoder.sees}; start from weights "
-            "for RGB, or from those of the same method."
-        )
-    wanted, found = trained_tensors(encoder), fitting_tensors(encoder, tensors)
-    if len(found) < 0.95 * len(wanted):
-        raise InputError(
-            f"{file} fits {encoder.name} at {encoder.image_size} pixels in {len(found)} of {len(wanted)} tensors, "
-            f"and 95 % are needed; give weights of {encoder.name}, or name their encoder with --encoder."
-        )
-    _copy(found, wanted)
-    return Matched(len(found), sorted(wanted.keys() - found.keys()))
-
-
-_PREFIXES = ("", "inner.", "encoder.inner.", "encoder.", "backbone.", "module.", "model.", "student.backbone.")
-"""What other programs put in front of the names of an encoder's tensors."""
-
-
-def trained_tensors(encoder: Encoder) -> dict[str, Tensor]:
-    """Give the tensors that make an encoder, by the inner network's names; counts of batches are none."""
-    return {k: v for k, v in encoder.inner.state_dict().items() if not k.endswith("num_batches_tracked")}
-
-
-def fitting_tensors(encoder: Encoder, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Give those of a file's tensors that are the encoder's by name and shape, by the inner network's names."""
-    wanted = trained_tensors(encoder)
-    return max((_with_prefix(tensors, wanted, prefix) for prefix in _PREFIXES), key=len)
-
-
-def _with_prefix(tensors: Mapping[str, Tensor], wanted: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {key: tensors[prefix + key] for key in wanted if _same_shape(wanted[key], tensors.get(prefix + key))}
-
-
-def _same_shape(one: Tensor | None, other: Tensor | None) -> bool:
-    return one is not None and other is not None and one.shape == other.shape
-
-
-@torch.no_grad()
-def _copy(source: dict[str, Tensor], target: dict[str, Tensor]) -> None:
-    """Copy into live tensors, which keep their device, type and memory layout."""
-    for key, value in source.items():
-        target[key].copy_(value)
 
 
 def _joined(parts: Sequence[Tensor]) -> Tensor:

@@ -1,8 +1,10 @@
 """Files of tensors: safetensors only, written whole or not at all."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
@@ -33,3 +35,15 @@ def write_atomically(file: Path, content: bytes) -> None:
         stream.flush()
         os.fsync(stream.fileno())
     temporary.replace(file)
+
+
+def same_shape(one: Tensor | None, other: Tensor | None) -> bool:
+    """Whether both tensors are there and of one shape."""
+    return one is not None and other is not None and one.shape == other.shape
+
+
+@torch.no_grad()
+def copy_into(source: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> None:
+    """Copy into live tensors, which keep their device, type and memory layout."""
+    for key, value in source.items():
+        target[key].copy_(value)

@@ -14,7 +14,8 @@ from selfsup.data.batches import as_floats, clean_batches
 from selfsup.data.images import ImageStore
 from selfsup.draws import mix, reseed
 from selfsup.method import DataFacts, Method
-from selfsup.networks.encoders import Encoder, build_encoder, load_weights, reestimate_norms
+from selfsup.networks.encoders import Encoder, build_encoder, reestimate_norms
+from selfsup.networks.given import load_weights
 from selfsup.networks.norm import synchronize
 from selfsup.training.computation import Computation
 from selfsup.training.settings import Settings
