@@ -182,6 +182,7 @@ def test_figures_undo_what_the_true_code_did(folder):
     [
         ({"generator": None}, "none was given; train one with `selfsup pretrain bigan`"),
         ({"generator": Path("nowhere")}, "There is no generator at nowhere"),
+        ({"generator": Path("x" * 300)}, r"xxx\.\.\. cannot be opened"),
         ({"amount": 0.0}, "amount is a share above 0 and at most 1, got 0.0"),
         ({"hidden": -1}, "hidden is a width, got -1"),
     ],

@@ -94,6 +94,11 @@ class SuperResolution(Method):
         # what lies behind the last map would stay as it was drawn: it takes part through the vector
         self.context = nn.Linear(encoder.vector_width, encoder.width) if behind_last_map(encoder) else None
         alone = adversarial_from >= 1
+        if alone and content not in ("none", "discriminator"):
+            raise InputError(
+                f"Content features are compared once the discriminator plays, and adversarial_from is "
+                f"{adversarial_from:g}; give a share below 1, or leave content {content!r} out."
+            )
         self.discriminator = None if alone else _discriminator(network, size)
         self.features = None if alone or content in ("none", "discriminator") else load_features(Path(content), size)
         if self.features is not None and self.features.labels:
@@ -165,13 +170,14 @@ class SuperResolution(Method):
         """Measure quality as papers do: on the luma, without a border of as many pixels as the factor."""
         made = self.encoder.denormalize(made).clamp(0, 1)
         shown, before, truth = (quality.trimmed(quality.luma(x), self.factor) for x in (made, given, clean))
-        similar, similar_before = quality.ssim(shown, truth), quality.ssim(before, truth)
-        return {
+        found = {
             "psnr_gain": quality.psnr_gain(shown, before, truth).mean(),
             "psnr": quality.psnr(shown, truth).clamp(max=100).mean(),
-            "ssim_gain": (similar - similar_before).mean(),
-            "ssim": similar.mean(),
         }
+        if self.training:  # ten blurs of every image are for the held-out ones
+            return found
+        similar, similar_before = quality.ssim(shown, truth), quality.ssim(before, truth)
+        return {**found, "ssim_gain": (similar - similar_before).mean(), "ssim": similar.mean()}
 
     def loss_of_bicubic(self, given: Float[Tensor, "B 3 S S"], truth: Float[Tensor, "B 3 S S"]) -> float:
         """Give the squared error of the bicubic enlargement."""

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from selfsup.errors import InputError
 from selfsup.networks.descriptions import is_whole
 from selfsup.networks.encoders import Encoder
-from selfsup.networks.files import read_tensors, write_atomically
+from selfsup.networks.files import file_in, read_tensors, write_atomically
 from selfsup.networks.generators import Generator
 from selfsup.networks.names import check_encoder_name
 
@@ -91,7 +91,7 @@ def load_code_space(place: Path) -> FrozenCodeSpace:
     Raises:
         InputError: if there is none, or it was written by something else.
     """
-    file = place / FILE if place.is_dir() else place
+    file = file_in(place, FILE)
     if not file.is_file():
         raise InputError(f"There is no generator at {file}; give the folder of a finished run of bigan.")
     tensors, metadata = read_tensors(file)

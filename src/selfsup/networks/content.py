@@ -11,7 +11,7 @@ from selfsup import processes
 from selfsup.errors import InputError
 from selfsup.networks.descriptions import find_description
 from selfsup.networks.encoders import IMAGENET_MEAN, IMAGENET_STD, Encoder, load_encoder, takes
-from selfsup.networks.files import read_tensors
+from selfsup.networks.files import file_in, read_tensors
 
 VGG = ((64, 2), (128, 2), (256, 4), (512, 4), (512, 4))
 """Channels and convolutions of each of VGG-19's five groups."""
@@ -78,7 +78,7 @@ def load_features(file: Path, image_size: int) -> FrozenFeatures:
     Raises:
         InputError: if the file is neither, or its encoder does not take images of this side.
     """
-    file = file / "encoder.safetensors" if file.is_dir() else file
+    file = file_in(file, "encoder.safetensors")
     tensors, metadata = read_tensors(file)
     if find_description(file, metadata, beside_first=True) is not None:
         encoder = load_encoder(file)

@@ -26,6 +26,20 @@ def read_tensors(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise InputError(f"{file} is not a safetensors file ({error}); pickled weights are not read.") from None
 
 
+def file_in(place: Path, name: str) -> Path:
+    """Give the file of that name if the place is a folder, else the place itself.
+
+    Raises:
+        InputError: if there can be no such place (a name that is too long, for one).
+    """
+    try:
+        return place / name if place.is_dir() else place
+    except OSError as error:
+        raise InputError(
+            f"{str(place)[:60]}... cannot be opened ({error.strerror}); give a folder or a file."
+        ) from None
+
+
 def write_atomically(file: Path, content: bytes) -> None:
     """Write a file so that it is either whole or as before, even if the machine stops."""
     file.parent.mkdir(parents=True, exist_ok=True)
