@@ -23,7 +23,7 @@ demo: setup
 
 # One thread per worker: two workers with two threads each would fight for two cores.
 test: setup
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadgroup
 
 torture: setup
 	OMP_NUM_THREADS=1 $(BIN)/python tests/torture.py

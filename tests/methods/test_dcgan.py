@@ -172,7 +172,7 @@ def test_figure_shows_verdicts() -> None:
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        ({"latent": 0}, "1 or more"),
+        ({"latent": 0}, "1 to 100,000"),
         ({"r1": -1.0}, "r1 is 0 or above"),
         ({"ema": 1.5}, "a share"),
         ({"discriminator_rate": 0.0}, "above 0"),

@@ -247,13 +247,13 @@ def test_two_processes_play_the_same_game(mask: str, monkeypatch: pytest.MonkeyP
 
 
 def test_training_fills_rooms_better_than_the_mean_colour(tmp_path: Path) -> None:
-    """After some steps on rendered scenes, holes in scenes never seen are filled 1 dB better than by one colour."""
+    """After some steps on rendered scenes, unseen holes are filled half a decibel better than by one colour."""
     pixels, _ = rendered(320, SIZE, 0, tmp_path, workers=0)
     scenes = torch.from_numpy(pixels.copy()).float() / 255
     method = inpainting(flip=False).to(memory_format=torch.channels_last)
     optimizer = torch.optim.Adam(method.parameters(), 2e-3, (0.5, 0.999))
     precision = autocast_of(torch.device("cpu"), "bfloat16")
-    for step in range(90):
+    for step in range(60):
         with precision():
             loss = one_loss(method, scenes[:256].roll(-64 * step, 0)[:64]).loss
         optimizer.zero_grad()
@@ -261,7 +261,7 @@ def test_training_fills_rooms_better_than_the_mean_colour(tmp_path: Path) -> Non
         optimizer.step()
     method.eval()
     with precision(), torch.no_grad():
-        assert one_loss(method, scenes[256:]).metrics["psnr_gain"].item() > 1
+        assert one_loss(method, scenes[256:]).metrics["psnr_gain"].item() > 0.5
 
 
 def test_parameters_behind_the_last_map_learn_too() -> None:

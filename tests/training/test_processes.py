@@ -33,6 +33,9 @@ CASES = [(name, torch.float64) for name in [*methods.METHODS, OF_SIGNALS, *GAMES
 CASES += [(name, torch.float32) for name in [*methods.METHODS, OF_SIGNALS]]
 
 
+pytestmark = pytest.mark.xdist_group("two processes")  # one worker takes all, and trains the cases once
+
+
 @pytest.fixture(scope="module")
 def together(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Train every case in two processes; give the folder of what process 0 ended with."""
