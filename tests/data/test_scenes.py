@@ -415,6 +415,9 @@ def test_ctrl_c_stops_everything_quietly(tmp_path):
     The script has no `__main__` guard, and does not need one.
     """
     script = (
+        # where the tests run in the background, a shell has told all below it to ignore interrupts
+        "import signal\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "from pathlib import Path\n"
         "from selfsup.data.scenes import rendered\n"
         f"rendered(4000, 32, 0, Path({str(tmp_path)!r}), progress=lambda *said: print(*said, flush=True))\n"
