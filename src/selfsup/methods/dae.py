@@ -5,14 +5,15 @@ from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Bool, Float
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from selfsup.errors import InputError
 from selfsup.method import Batch, Method, Objective
+from selfsup.networks.behind import context_of, map_in_context
 from selfsup.networks.built_in import Stack
 from selfsup.networks.decoders import Decoder
-from selfsup.networks.encoders import Encoder, behind_last_map
+from selfsup.networks.encoders import Encoder
 from selfsup.networks.signals import SignalDecoder
 from selfsup.networks.tied import TiedDecoder
 from selfsup.recipe import Recipe
@@ -78,8 +79,7 @@ class DenoisingAutoencoder(Method):
             raise InputError("cross_entropy is for values in [0, 1], which signals do not have; use --loss squared.")
         self.encoder = encoder
         self.decoder = _decoder(encoder, tied)
-        # what lies behind the last map would stay as it was drawn: it takes part through the vector
-        self.context = nn.Linear(encoder.vector_width, encoder.width) if behind_last_map(encoder) else None
+        self.context = context_of(encoder)
         self.noise = noise
         self.amount = AMOUNTS[noise] if amount is None else amount
         self.block = block
@@ -127,11 +127,7 @@ class DenoisingAutoencoder(Method):
 
     def reconstruct(self, images: Float[Tensor, "B C *S"]) -> Float[Tensor, "B C *S"]:
         """Give normalized values for the squared error, logits for the cross-entropy."""
-        if self.context is None:
-            last_map = self.encoder(images)
-        else:
-            last_map, vector = self.encoder.map_and_vector(images)
-            last_map = last_map + self.context(vector)[:, :, None, None]
+        last_map = map_in_context(self.encoder, self.context, images)
         own = (self.encoder.inner,) if isinstance(self.decoder, TiedDecoder) else ()
         # the views' layout: sums of unlike layouts are several times slower
         output: Tensor = self.decoder(last_map, *own).float().contiguous()

@@ -5,17 +5,18 @@ from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Bool, Float
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 from torch.optim import Optimizer
 
 from selfsup.errors import InputError
 from selfsup.method import Batch, Method, Objective
 from selfsup.networks import adversarial as game
+from selfsup.networks.behind import context_of, map_in_context
 from selfsup.networks.bottlenecks import Bottleneck
 from selfsup.networks.decoders import Decoder
 from selfsup.networks.discriminators import Discriminator
-from selfsup.networks.encoders import Encoder, behind_last_map
+from selfsup.networks.encoders import Encoder
 from selfsup.recipe import Recipe
 from selfsup.views import crops, masks, sheets
 
@@ -74,8 +75,7 @@ class Inpainting(Method):
         self.mask = mask
         self.overlap = overlap if overlap is not None else 2 + size // 48 if mask == "centre" else 0
         self.generated = size // 2 if mask == "centre" else size  # side of what the decoder gives
-        # what lies behind the last map would stay as it was drawn: it takes part through the vector
-        self.context = nn.Linear(encoder.vector_width, encoder.width) if behind_last_map(encoder) else None
+        self.context = context_of(encoder)
         self.bottleneck = Bottleneck(encoder.width, encoder.side)
         self.decoder = Decoder(encoder.width, self.bottleneck.side, self.generated)
         self.adversarial = adversarial
@@ -135,11 +135,7 @@ class Inpainting(Method):
     def generate(self, images: Float[Tensor, "B 3 S S"], hole: Bool[Tensor, "B 1 S S"]) -> Float[Tensor, "B 3 S S"]:
         """Give normalized values from what is left of the images; 0 where the decoder gives none (centre)."""
         seen = self.cut_out(images, hole)
-        if self.context is None:
-            last_map = self.encoder(seen)
-        else:
-            last_map, vector = self.encoder.map_and_vector(seen)
-            last_map = last_map + self.context(vector)[:, :, None, None]
+        last_map = map_in_context(self.encoder, self.context, seen)
         values: Tensor = self.decoder(self.bottleneck(last_map))
         first = (images.shape[-1] - self.generated) // 2
         last = images.shape[-1] - self.generated - first

@@ -13,10 +13,11 @@ from selfsup import draws, processes
 from selfsup.errors import InputError
 from selfsup.method import Batch, Method, Objective
 from selfsup.networks.adversarial import accuracy, discriminator_loss, generator_loss
+from selfsup.networks.behind import context_of, map_in_context
 from selfsup.networks.content import load_features, unlikeness
 from selfsup.networks.decoders import Decoder
 from selfsup.networks.discriminators import Discriminator
-from selfsup.networks.encoders import Encoder, behind_last_map
+from selfsup.networks.encoders import Encoder
 from selfsup.networks.srgan import WIDTH, Placed, SRDiscriminator, SRResNet
 from selfsup.recipe import Recipe
 from selfsup.views import bicubic, crops, quality, sheets
@@ -91,8 +92,7 @@ class SuperResolution(Method):
         nn.init.zeros_(self.decoder.colour.weight)  # training starts at the bicubic enlargement
         if self.decoder.colour.bias is not None:
             nn.init.zeros_(self.decoder.colour.bias)
-        # what lies behind the last map would stay as it was drawn: it takes part through the vector
-        self.context = nn.Linear(encoder.vector_width, encoder.width) if behind_last_map(encoder) else None
+        self.context = context_of(encoder)
         alone = adversarial_from >= 1
         if alone and content not in ("none", "discriminator"):
             raise InputError(
@@ -154,11 +154,7 @@ class SuperResolution(Method):
 
     def enlarge(self, given: Float[Tensor, "B 3 S S"]) -> Float[Tensor, "B 3 S S"]:
         """Add the detail that the network sees to bicubic enlargements in [0, 1]; in normalized units."""
-        if self.context is None:
-            last_map = self.encoder(given)
-        else:
-            last_map, vector = self.encoder.map_and_vector(given)
-            last_map = last_map + self.context(vector)[:, :, None, None]
+        last_map = map_in_context(self.encoder, self.context, given)
         detail: Tensor = self.decoder(last_map)
         base = self.encoder.normalize(given)
         # the views' layout: sums of unlike layouts are several times slower
