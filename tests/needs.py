@@ -22,7 +22,7 @@ def code_space(size: int = 32, codes: int = 6) -> CodeSpace:
     encoder = build_encoder("small", size, seed=5)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(5)
-        space = CodeSpace(encoder, CodeHead(encoder.vector_width, codes), Generator(codes, size, width=8))
+        space = CodeSpace(encoder, CodeHead(encoder, codes), Generator(codes, size, width=8))
         for weight in space.generator.parameters():
             if weight.ndim > 1:
                 torch.nn.init.normal_(weight, std=0.2)

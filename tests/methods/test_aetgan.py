@@ -63,12 +63,14 @@ def test_codes_and_pictures_keep_to_their_ranges(folder):
 
 def test_logits_of_logistic_spread_are_uniform_codes(folder, monkeypatch):
     """The head starts with the spread of a logistic variable, whose codes are spread evenly over (-1, 1)."""
-    logits = CodeHead(8, CODES)(torch.randn(4096, 8))
+    encoder = build_encoder("small", SIZE, seed=0)
+    head = CodeHead(encoder, CODES)
+    monkeypatch.setattr(encoder, "forward", lambda images: torch.randn(len(images), encoder.width, 4, 4))
+    logits = head(encoder, torch.zeros(4096, 3, 1, 1))
     assert logits.std(0).tolist() == pytest.approx([math.pi / math.sqrt(3)] * CODES, rel=0.02)
     even = torch.linspace(0.01, 0.99, 50)[:, None].expand(50, CODES)
     space = load_code_space(folder)
-    space.head = torch.nn.Identity()
-    monkeypatch.setattr(space.encoder, "vector", lambda _: torch.logit(even))
+    monkeypatch.setattr(space.head, "forward", lambda *_: torch.logit(even))
     torch.testing.assert_close(space.codes(torch.zeros(50, 3, SIZE, SIZE)), 2 * even - 1)
 
 

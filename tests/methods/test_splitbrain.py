@@ -150,6 +150,13 @@ def test_both_halves_learn(loss: str) -> None:
     assert gains["psnr_gain"].item() == pytest.approx((gains["colour_gain"] + gains["lightness_gain"]).item() / 2)
 
 
+def test_two_whole_networks_are_announced() -> None:
+    """Halves of the networks built in are halves; of timm's there are two of the usual width."""
+    small, timm = (SplitBrain(build_encoder(name, SIZE, seed=0, sees="halves")) for name in ("small", "convnext_atto"))
+    assert small.remarks == ()
+    assert "two whole networks convnext_atto" in timm.remarks[0]
+
+
 def test_what_lies_behind_the_last_map_learns_too() -> None:
     """Networks with parameters there (ConvNeXt's last norm) pass their vector to the head."""
     method = SplitBrain(build_encoder("convnext_atto", SIZE, seed=0, sees="halves"))

@@ -11,7 +11,6 @@ from selfsup.networks.adversarial import (
     accuracy,
     discriminator_loss,
     diversity,
-    feature_matching,
     generator_loss,
     r1_penalty,
 )
@@ -97,18 +96,6 @@ def test_dirac_game_ends_only_with_r1(gamma: float) -> None:
             theta -= 0.05 * of_theta
     left = (theta.square() + psi.square()).sqrt().item() / 2**0.5
     assert left < 0.01 if gamma else left > 0.3
-
-
-def test_feature_matching_compares_means() -> None:
-    """The squared difference of batch means, averaged; the order of images does not matter, real ones get nothing."""
-    real, fake = torch.randn(4, 3, 2, 2, requires_grad=True), torch.randn(6, 3, 2, 2, requires_grad=True)
-    loss = feature_matching([real], [fake])
-    assert torch.allclose(loss, (real.mean(0) - fake.mean(0)).square().mean())
-    assert torch.allclose(loss, feature_matching([real.flip(0)], [fake.roll(1, 0)]))
-    assert feature_matching([real, real], [real, real]).item() == 0
-    loss.backward()
-    assert real.grad is None
-    assert fake.grad is not None
 
 
 def test_accuracy_counts_both_sides_alike() -> None:

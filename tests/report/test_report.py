@@ -313,6 +313,17 @@ def test_losses_of_other_chance_are_not_drawn_together(tmp_path: Path):
     assert "2.94" in page.text  # ln 19, in the table
 
 
+def test_remarks_stand_beside_the_health_of_the_runs(tmp_path: Path):
+    """What is to be known of a task is no warning, and is said once for all seeds of an arm."""
+    advice = fixtures.write_advice(tmp_path / "advice")
+    remark = {"level": "note", "text": "Two whole networks are trained"}
+    for file in advice.rglob("rotation*/summary.json"):
+        rewrite(file, health=[remark, {"level": "ok", "text": "Nothing unusual was seen."}])
+    text = Page(write_report(advice)).text
+    assert text.count("Two whole networks are trained") == 1
+    assert "To be known of the tasks" in text
+
+
 def test_task_pictures_are_no_sheets_of_neighbours(page: Page, tmp_path: Path):
     """SimCLR's own picture speaks of the nearest view; it explains the task all the same."""
     task, sheets = (page.source.index(f'<section id="{name}">') for name in ("tasks", "neighbours"))

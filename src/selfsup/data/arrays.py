@@ -37,6 +37,15 @@ def is_array(source: Any) -> bool:
     return isinstance(source, np.ndarray) or (hasattr(source, "detach") and hasattr(source, "numpy"))
 
 
+def as_numpy(source: Any) -> np.ndarray:
+    """Give a NumPy array or torch tensor as the former; bfloat16, which NumPy has not, as float32."""
+    if isinstance(source, np.ndarray):
+        return source
+    tensor = source.detach().cpu()
+    numbers: np.ndarray = (tensor.float() if str(tensor.dtype) == "torch.bfloat16" else tensor).numpy()
+    return numbers
+
+
 def open_npy(path: Path, image_size: int, store_size: int | None, cache: Path, progress: Progress) -> ImageStore:
     """Open a .npy file; what is not stored as it is needed is converted once."""
     array = load_npy(path, "[N, 3, H, W]")
@@ -73,7 +82,7 @@ def open_array(
     folder: Path | None = None,
 ) -> ImageStore:
     """Open images [N, 3, H, W], [N, H, W, 3] or [N, H, W] of numbers; `folder` keeps the result if it is given."""
-    array = array if isinstance(array, np.ndarray) else array.detach().cpu().numpy()
+    array = as_numpy(array)
     check_shape(array, source)
     count = len(array)
     values = values_of([np.asarray(array[row]) for row in evenly(range(count), _SAMPLE)], count)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from selfsup.data.arrays import collected, hashes_of, is_array, load_npy, numbered
+from selfsup.data.arrays import as_numpy, collected, hashes_of, is_array, load_npy, numbered
 from selfsup.data.cache import cache_folder, key
 from selfsup.data.listing import Skipped
 from selfsup.data.progress import Progress, silent
@@ -44,7 +44,7 @@ def open_signals(
     """
     folder: Path | None = None
     if is_array(source):
-        array, name = source if isinstance(source, np.ndarray) else source.detach().cpu().numpy(), "the array"
+        array, name = as_numpy(source), "the array"
     else:
         file = signals_file(source)
         array, name = load_npy(file, "[N, C, L]"), str(source)

@@ -84,7 +84,7 @@ class BiGAN(Method):
             latent=self.latent, width=width, r1=r1, ema=ema, discriminator_rate=discriminator_rate, regressor=regressor
         )
         self.encoder = encoder
-        self.code = CodeHead(encoder.vector_width, self.latent)
+        self.code = CodeHead(encoder, self.latent)
         self.generator = Generator(self.latent, encoder.image_size, width=width)
         self.average = MovingAverage(self.generator, ema)
         self.discriminator = Discriminator(encoder.image_size, width=width, norm=norm, code_width=self.latent)
@@ -110,8 +110,7 @@ class BiGAN(Method):
         generated = self.generator(drawn)
         real = 2 * images - 1
         with parametrize.cached():  # one step of the power iteration, one set of weights for both passes
-            real_logits, penalty = self._judge_real(real, codes)
-            fake_logits = self.discriminator(changed(generated, self.augment), drawn)
+            real_logits, fake_logits, penalty = self._judge((real, codes), (generated, drawn))
         d_loss = adversarial.discriminator_loss(real_logits, fake_logits, self.kind) / 2
         # both labels flipped: pairs of real images are to pass for generated ones, and the other way round
         pairs = adversarial.generator_loss(fake_logits, self.kind) + adversarial.generator_loss(-real_logits, self.kind)
@@ -131,7 +130,7 @@ class BiGAN(Method):
 
     def encode(self, images: Float[Tensor, "B 3 S S"]) -> Float[Tensor, "B Z"]:
         """Give codes in (-1, 1), the range of those that are drawn."""
-        return torch.tanh(self.code(self.encoder.vector(images)).to(images.dtype) / 2)
+        return torch.tanh(self.code(self.encoder, images).to(images.dtype) / 2)
 
     def kept(self) -> Mapping[str, bytes]:
         """Give the way from images to codes and back, by the averaged generator; `aetgan` changes images with it."""
@@ -151,17 +150,22 @@ class BiGAN(Method):
         shown = [images, self._drawn(self.encode(images)), self._drawn(drawn)]
         return {"real, reconstructed, sampled": sheets.rows(shown)}
 
-    def _judge_real(
-        self, real: Float[Tensor, "B 3 S S"], codes: Float[Tensor, "B Z"]
-    ) -> tuple[Float[Tensor, " B"], Float[Tensor, ""]]:
-        """Give the logits of real pairs, and the penalty on their gradient (0 where none is asked for or possible)."""
-        seen = changed(real, self.augment)
+    def _judge(
+        self, real: tuple[Tensor, Tensor], made: tuple[Tensor, Tensor]
+    ) -> tuple[Float[Tensor, " B"], Float[Tensor, " B"], Float[Tensor, ""]]:
+        """Give the logits of real and of made pairs of image and code, and the penalty on the gradient of the former.
+
+        The penalty is 0 where none is asked for or possible. Where there is one, all of it is done in float32: pairs
+        judged in different precisions could be told apart by it.
+        """
+        seen, shown = changed(real[0], self.augment), changed(made[0], self.augment)
         if self.r1 == 0 or not torch.is_grad_enabled():
-            return self.discriminator(seen, codes), seen.new_zeros(())
+            return self.discriminator(seen, real[1]), self.discriminator(shown, made[1]), seen.new_zeros(())
         with torch.autocast(seen.device.type, enabled=False):
             seen = adversarial.penalized(seen)
-            logits = self.discriminator(seen, codes)
-            return logits, adversarial.r1_penalty(logits, seen, self.r1)
+            logits = self.discriminator(seen, real[1])
+            others = self.discriminator(shown.to(seen.dtype), made[1])
+            return logits, others, adversarial.r1_penalty(logits, seen, self.r1)
 
     def _drawn(self, codes: Float[Tensor, "B Z"]) -> Float[Tensor, "B 3 S S"]:
         """Draw pictures in [0, 1] with the averaged generator."""

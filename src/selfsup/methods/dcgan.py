@@ -99,8 +99,7 @@ class DCGAN(Method):
         with torch.no_grad():
             generated = self.generate(images)
         # two passes: batch norm over a mixed batch would tell which is which
-        real_logits, penalty = self._judge_real(images)
-        fake_logits = self.judge(generated)
+        real_logits, fake_logits, penalty = self._judge_both(images, generated)
         d_loss = adversarial.discriminator_loss(real_logits, fake_logits, self.kind, self.smoothing)
         metrics = {
             "d_accuracy": adversarial.accuracy(real_logits, fake_logits),
@@ -141,14 +140,20 @@ class DCGAN(Method):
         rows = [framed(row / 2 + 0.5, self.judge(row).sigmoid())[:8] for row in (real, made)]
         return {"real and generated, in green if taken for real": sheets.rows(rows)}
 
-    def _judge_real(self, images: Float[Tensor, "B 3 S S"]) -> tuple[Float[Tensor, " B"], Float[Tensor, ""]]:
-        """Give the logits of real images, and the penalty on their gradient (0 where none is asked for or possible)."""
+    def _judge_both(
+        self, images: Float[Tensor, "B 3 S S"], generated: Float[Tensor, "B 3 S S"]
+    ) -> tuple[Float[Tensor, " B"], Float[Tensor, " B"], Float[Tensor, ""]]:
+        """Give the logits of real and of generated images, and the penalty on the gradient of the former.
+
+        The penalty is 0 where none is asked for or possible. Where there is one, all of it is done in float32: images
+        judged in different precisions could be told apart by it.
+        """
         if self.r1 == 0 or not torch.is_grad_enabled():
-            return self.judge(images, real=True), images.new_zeros(())
+            return self.judge(images, real=True), self.judge(generated), images.new_zeros(())
         with torch.autocast(images.device.type, enabled=False):
             seen = adversarial.penalized(images)
             logits = self.judge(seen, real=True)
-            return logits, adversarial.r1_penalty(logits, seen, self.r1)
+            return logits, self.judge(generated.to(seen.dtype)), adversarial.r1_penalty(logits, seen, self.r1)
 
 
 def framed(images: Float[Tensor, "B 3 S S"], share: Float[Tensor, " B"]) -> Float[Tensor, "B 3 T T"]:

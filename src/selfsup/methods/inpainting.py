@@ -1,5 +1,6 @@
 """Inpainting (context encoder): fill in a part that was cut out of an image."""
 
+import math
 from collections.abc import Iterator
 from typing import ClassVar, Literal
 
@@ -193,5 +194,5 @@ def _check(overlap: int | None, adversarial: float, discriminator_rate: float, i
         raise InputError(f"overlap must be 0 to {most} pixels at {image_size} pixels, got {overlap}; 0 is without.")
     if not 0 <= adversarial < 1:
         raise InputError(f"adversarial is a weight in [0, 1), got {adversarial}; the paper takes 0.001, 0 is without.")
-    if not discriminator_rate > 0:
-        raise InputError(f"discriminator_rate must be above 0, got {discriminator_rate}; the paper takes 0.1.")
+    if not 0 < discriminator_rate < math.inf:
+        raise InputError(f"discriminator_rate must be above 0, finite, got {discriminator_rate}; the paper takes 0.1.")

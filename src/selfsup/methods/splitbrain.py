@@ -12,6 +12,7 @@ from selfsup.errors import InputError
 from selfsup.method import Batch, DataFacts, Method, Objective
 from selfsup.networks.dense import DenseHead
 from selfsup.networks.encoders import Encoder, behind_last_map
+from selfsup.networks.names import BUILT_IN
 from selfsup.recipe import Recipe
 from selfsup.views import bins, crops, lab, sheets
 from selfsup.views.quality import pooled_gain
@@ -73,6 +74,11 @@ class SplitBrain(Method):
         self.label_stride = (size // 16 if size >= 64 else 2) if label_stride is None else label_stride
         _check(encoder, self.step, lightness_bins, self.label_stride)
         self.encoder = encoder
+        if encoder.name not in BUILT_IN:
+            self.remarks = (
+                f"Split-brain trains two whole networks {encoder.name}, one for each half: twice the weights and "
+                "features of the other tasks.",
+            )
         self.register_buffer("bins", bins.in_gamut(self.step).clone())
         self.register_buffer("near", bins.candidates(self.step, 1).clone(), persistent=False)
         self.register_buffer("mean", torch.zeros(3))

@@ -1,5 +1,6 @@
 """Super-resolution (SRGAN): give back the fine detail of an image that was made small."""
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -7,6 +8,7 @@ from typing import ClassVar, Literal
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.optim import Optimizer
 
 from selfsup import draws, processes
@@ -24,6 +26,9 @@ from selfsup.views import bicubic, crops, quality, sheets
 
 JUDGE_WIDTH = 32
 """Of the discriminator's first layer: half of the usual, which would cost several times what a small encoder does."""
+
+SHARPENING = 5
+"""Side of the linear filter of the enlargement: what needs no network shall not be asked of it."""
 
 LABELS = (
     "The content loss looks through VGG-19, which was trained on labels: they come in with it, and what this run "
@@ -92,6 +97,8 @@ class SuperResolution(Method):
         nn.init.zeros_(self.decoder.colour.weight)  # training starts at the bicubic enlargement
         if self.decoder.colour.bias is not None:
             nn.init.zeros_(self.decoder.colour.bias)
+        self.sharpen = nn.Conv2d(3, 3, SHARPENING, groups=3, bias=False)
+        nn.init.zeros_(self.sharpen.weight)
         self.context = context_of(encoder)
         alone = adversarial_from >= 1
         if alone and content not in ("none", "discriminator"):
@@ -157,8 +164,12 @@ class SuperResolution(Method):
         last_map = map_in_context(self.encoder, self.context, given)
         detail: Tensor = self.decoder(last_map)
         base = self.encoder.normalize(given)
+        edge = F.pad(base, [SHARPENING // 2] * 4, mode="replicate")
+        around = F.pad(F.avg_pool2d(edge, SHARPENING, 1), [SHARPENING // 2] * 4, mode="replicate")
+        # what is alike all around is taken out: its weights would all move together, and far at every step
+        sharper = self.sharpen(edge - around)
         # the views' layout: sums of unlike layouts are several times slower
-        return base + detail.to(base.dtype).contiguous()
+        return base + sharper.to(base.dtype).contiguous() + detail.to(base.dtype).contiguous()
 
     def measured(
         self, made: Float[Tensor, "B 3 S S"], given: Float[Tensor, "B 3 S S"], clean: Float[Tensor, "B 3 S S"]
@@ -232,9 +243,10 @@ def _check(factor: int, size: int, blocks: int, weight: float, rate: float) -> N
         raise InputError(f"superresolution needs a side that {factor} divides, got {size}; try --image-size {fitting}.")
     if blocks < 0:
         raise InputError(f"superresolution takes 0 blocks or more, got {blocks}; the paper has 16.")
-    if not (weight >= 0 and rate > 0):
+    if not (0 <= weight < math.inf and 0 < rate < math.inf):
         raise InputError(
-            f"adversarial_weight must be 0 or above and discriminator_rate above 0, got {weight:g} and {rate:g}."
+            f"adversarial_weight must be 0 or above and discriminator_rate above 0, both finite, got {weight:g} and "
+            f"{rate:g}."
         )
 
 

@@ -4,7 +4,6 @@ Logits are of any float type and are worked on in at least float32; a positive o
 """
 
 import math
-from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -12,7 +11,6 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from selfsup import processes
 from selfsup.errors import InputError
 
 Loss = Literal["logistic", "hinge"]
@@ -73,19 +71,6 @@ def r1_penalty(logits: Float[Tensor, " B"], images: Float[Tensor, "B ..."], gamm
     return squares.mean() * (gamma / 2)
 
 
-def feature_matching(
-    real_maps: Sequence[Float[Tensor, "B ..."]], fake_maps: Sequence[Float[Tensor, "F ..."]]
-) -> Float[Tensor, ""]:
-    """Compare the mean features of real and generated images: squared differences, averaged over features and maps.
-
-    Means are over the batches of all processes; real features get no gradient.
-
-    Source: Salimans et al., 2016, https://arxiv.org/abs/1606.03498
-    """
-    differences = [_mean_row(real.detach()) - _mean_row(fake) for real, fake in zip(real_maps, fake_maps, strict=True)]
-    return torch.stack([difference.square().mean() for difference in differences]).mean()
-
-
 def accuracy(real_logits: Float[Tensor, " B"], fake_logits: Float[Tensor, " F"]) -> Float[Tensor, ""]:
     """Give the share that is told right, real and generated images counting alike; 0.5 is blind, a zero logit half."""
     real, fake = real_logits.detach().float().sign().mean(), fake_logits.detach().float().sign().mean()
@@ -126,10 +111,6 @@ def _apart(images: Float[Tensor, "B ..."]) -> Float[Tensor, ""]:
     flat = images.flatten(1).float()
     distances: Tensor = torch.linalg.vector_norm(flat - flat.roll(1, 0), dim=1)
     return distances.mean()
-
-
-def _mean_row(rows: Float[Tensor, "B ..."]) -> Float[Tensor, "..."]:
-    return processes.sum_with_gradient(_precise(rows).mean(0)) / processes.count()
 
 
 def _precise(values: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from selfsup.errors import InputError
+from selfsup.networks.behind import context_of, map_in_context
 from selfsup.networks.descriptions import is_whole
 from selfsup.networks.encoders import Encoder
 from selfsup.networks.files import file_in, read_tensors, write_atomically
@@ -24,13 +25,31 @@ UNIFORM = 1.8
 """Deviation of a logistic variable of scale 1, whose sigmoid is uniform: pi / sqrt(3)."""
 
 
-class CodeHead(nn.Sequential):
-    """Read a code's logits off a vector: linear, then batch norm to the spread that a uniform code has."""
+PLACES = 4
+"""Side to which a map is averaged down at most before a code is read off it."""
 
-    def __init__(self, in_width: int, code_width: int) -> None:
-        norm = nn.BatchNorm1d(code_width)
-        nn.init.constant_(norm.weight, UNIFORM)
-        super().__init__(nn.Linear(in_width, code_width, bias=False), norm)
+
+class CodeHead(nn.Module):
+    """Read a code's logits off an encoder's last map: linear, then batch norm to the spread that a uniform code has.
+
+    The map is averaged down to 4x4 places where it is larger; off its mean alone, a code could not say where things
+    are.
+    """
+
+    def __init__(self, encoder: Encoder, code_width: int) -> None:
+        super().__init__()
+        side = min(PLACES, encoder.side)
+        self.context = context_of(encoder)
+        self.places = nn.AdaptiveAvgPool2d(side)
+        self.linear = nn.Linear(encoder.width * side * side, code_width, bias=False)
+        self.norm = nn.BatchNorm1d(code_width)
+        nn.init.constant_(self.norm.weight, UNIFORM)
+
+    def forward(self, encoder: Encoder, images: Float[Tensor, "B 3 S S"]) -> Float[Tensor, "B Z"]:
+        """Give logits of codes of images in [0, 1], as the encoder sees them."""
+        maps = self.places(map_in_context(encoder, self.context, images))
+        logits: Tensor = self.norm(self.linear(maps.flatten(1)))
+        return logits
 
 
 class CodeSpace(nn.Module):
@@ -38,7 +57,7 @@ class CodeSpace(nn.Module):
 
     Args:
         encoder: of images.
-        head: from its vectors to codes.
+        head: from its maps to codes.
         generator: from codes to images of the encoder's size.
     """
 
@@ -54,7 +73,7 @@ class CodeSpace(nn.Module):
 
     def codes(self, images: Float[Tensor, "B 3 S S"]) -> Float[Tensor, "B Z"]:
         """Give codes in (-1, 1) of images in [0, 1]."""
-        logits: Tensor = self.head(self.encoder.vector(images))
+        logits: Tensor = self.head(self.encoder, images)
         return torch.tanh(logits.to(images.dtype) / 2)
 
     def pictures(self, codes: Float[Tensor, "B Z"]) -> Float[Tensor, "B 3 S S"]:
@@ -100,7 +119,7 @@ def load_code_space(place: Path) -> FrozenCodeSpace:
     with torch.random.fork_rng(devices=[]):  # initial weights are drawn and overwritten
         encoder = Encoder(words["encoder"])
         generator = Generator(words["codes"], encoder.image_size, width=words["width"])
-        space = FrozenCodeSpace(encoder, CodeHead(encoder.vector_width, words["codes"]), generator)
+        space = FrozenCodeSpace(encoder, CodeHead(encoder, words["codes"]), generator)
     wanted = space.state_dict()
     wrong = [key for key in wanted.keys() | tensors.keys() if _shape(wanted, key) != _shape(tensors, key)]
     if wrong:

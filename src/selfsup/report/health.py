@@ -23,6 +23,13 @@ def health_section(runs: Sequence[RunFiles], arms: Arms) -> Section:
     blocks: list[Block] = (
         [Listing([visible(one) for one in warnings], "warning", plural(len(warnings), "warning"))] if warnings else []
     )
+    notes = dict.fromkeys(
+        f"{arms[name].label}: {text}"
+        for name, own in by_arm(runs).items()
+        for run in own
+        for text in health_texts(run, "note")
+    )
+    blocks += [Listing([visible(one) for one in notes], heading="To be known of the tasks")] if notes else []
     blocks += [_health_charts(name, own, arms) for name, own in by_arm(runs).items()]
     blocks.append(Fold("The last measurements in numbers", [_health_table(runs, arms)]))
     said = [
