@@ -178,11 +178,20 @@ def test_page_test_and_recipe_exist(name: str) -> None:
 
 def started(name: str, seed: int = 0) -> Method:
     """Give a method on the smallest encoder, ready to train."""
-    encoder = build_encoder("small", SIZE, seed=seed, sees=methods.load(name).sees)
+    encoder = build_encoder("small", SIZE, seed=seed, sees=methods.sees(name))
     torch.manual_seed(mix(seed, 1))
     method = methods.load(name)(encoder, **needed(name))
     method.start(DataFacts(64, SIZE, lambda count: pictures(count).images))
+    method.start_epoch(clean_features)
     return method
+
+
+@torch.no_grad()
+def clean_features(module: torch.nn.Module) -> Tensor:
+    """Give the features of the training images, as a method that clusters asks for them."""
+    features = module.eval()(pictures(64).images[:, :, :SIZE, :SIZE])
+    module.train()
+    return features
 
 
 def pictures(count: int, step: int = 0) -> Batch:

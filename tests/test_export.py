@@ -45,7 +45,7 @@ def test_timm_loads_the_file(name: str, tmp_path: Path) -> None:
         )
 
 
-@pytest.mark.parametrize("sees", ["lightness", "halves"])
+@pytest.mark.parametrize("sees", ["lightness", "edges", "halves"])
 def test_timm_loads_what_sees_no_colour(sees: str, tmp_path: Path) -> None:
     """Lightness goes into one network of timm's, halves into two from one file; it is said what they take."""
     encoder = trained("resnet18", sees)
@@ -53,8 +53,12 @@ def test_timm_loads_what_sees_no_colour(sees: str, tmp_path: Path) -> None:
     report = export(tmp_path / "run", out=tmp_path / "weights.safetensors", images=pictures(tmp_path))
     assert report.matched == report.tensors == len(encoder.inner.state_dict())
     assert report.largest_difference < 1e-5
-    assert "(L - 50) / 25 on each of three channels" in str(report)
-    assert "CIE Lab" in report.takes
+    if sees == "edges":
+        assert "Sobel's two maps" in str(report)
+        assert "with zeros on a third channel" in report.takes
+    else:
+        assert "(L - 50) / 25 on each of three channels" in str(report)
+        assert "CIE Lab" in report.takes
     scope: dict[str, torch.nn.Module] = {}
     exec(report.snippet, scope)
     images = torch.rand(2, 3, 32, 32)

@@ -14,7 +14,7 @@ PACKAGE = ROOT / "src" / "selfsup"
 
 GROUND = {"errors", "values", "terminal", "progress"}
 """What anyone may import: they import nothing of ours but each other."""
-BASE = {"processes", "draws", "recipe", "views", "networks", "memory"}
+BASE = {"processes", "draws", "clustering", "arithmetic", "recipe", "views", "networks", "memory"}
 """What methods are made of."""
 ALLOWED = {
     "errors": set(),
@@ -22,13 +22,15 @@ ALLOWED = {
     "terminal": set(),
     "progress": {"terminal"},
     "processes": set(),
+    "arithmetic": set(),
     "draws": {"processes"},
+    "clustering": {"processes", "arithmetic", *GROUND},
     "memory": set(),
     "recipe": {"errors", "training"},  # training.optimizers, inside a function
     "method": {"networks", "recipe"},
     "methods": {"method", *BASE, *GROUND},
     "views": {"draws", "processes", *GROUND},
-    "networks": {"draws", "processes", "views", *GROUND},
+    "networks": {"draws", "processes", "clustering", "views", *GROUND},
     "data": {"method", *BASE, *GROUND},
     "run": GROUND,
     "signatures": {"methods", *GROUND},
@@ -42,7 +44,7 @@ ALLOWED = {
     "cli": {"commands", "methods", "signatures", "", *GROUND},
     "commands": {"cli", "flags", "signatures", "results", "methods", "recipe", "networks", "", *GROUND},
     "__main__": {"cli"},
-    "": {"advice", "evaluation", "export", "networks", "report", "training"},  # __init__: the public names
+    "": {"advice", "data", "evaluation", "export", "networks", "report", "training"},  # __init__: the public names
 }
 LIGHT = (
     "",

@@ -12,7 +12,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from selfsup.advice.advise import advise as advise
     from selfsup.advice.demo import demo as demo
+    from selfsup.data.scenes.folder import render_scenes as render_scenes
+    from selfsup.data.single import SingleImage as SingleImage
     from selfsup.evaluation.audit import audit as audit
+    from selfsup.evaluation.baseline import baseline as baseline
     from selfsup.evaluation.embed import embed as embed
     from selfsup.evaluation.evaluate import evaluate as evaluate
     from selfsup.evaluation.predict import predict as predict
@@ -28,14 +31,17 @@ PLACES = {
     "evaluate": "selfsup.evaluation.evaluate",
     "advise": "selfsup.advice.advise",
     "audit": "selfsup.evaluation.audit",
+    "baseline": "selfsup.evaluation.baseline",
     "embed": "selfsup.evaluation.embed",
     "predict": "selfsup.evaluation.predict",
     "export": "selfsup.export.timm",
     "write_report": "selfsup.report.report",
+    "SingleImage": "selfsup.data.single",
+    "render_scenes": "selfsup.data.scenes.folder",
     "load_encoder": "selfsup.networks.encoders",
     "demo": "selfsup.advice.demo",
 }
-"""Module of each public function."""
+"""Module of each public name."""
 
 __all__ = [*PLACES, "__version__"]
 

@@ -10,8 +10,11 @@ from selfsup.errors import InputError, TrainingFailed
 from selfsup.methods import METHODS
 from selfsup.terminal import say, table
 
-COMMANDS = ("methods", "pretrain", "evaluate", "advise", "embed", "predict", "export", "report", "audit", "demo")
-FUNCTIONS = {"report": "write_report"}
+COMMANDS = (
+    "methods", "pretrain", "baseline", "evaluate", "advise", "embed", "predict", "export", "report", "audit", "render",
+    "demo",
+)  # fmt: skip
+FUNCTIONS = {"report": "write_report", "render": "render_scenes"}
 """Where a command is not called as its function."""
 HELP = ("--help", "-h")
 

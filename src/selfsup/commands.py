@@ -15,6 +15,7 @@ from selfsup.cli import COMMANDS, place
 from selfsup.errors import InputError
 from selfsup.flags import CONFIG, LENGTHS, Section
 from selfsup.methods import METHODS, entry
+from selfsup.networks.names import WAYS
 from selfsup.progress import Progress, Shown, silent
 from selfsup.signatures import REQUIRED, Setting, Signature
 
@@ -61,6 +62,8 @@ def _function(name: str) -> Callable[..., None]:
 
     def call(given: dict[str, Any]) -> None:
         _refuse_missing(given)
+        if name == "advise":
+            _refuse_fixed(given)
         with _progress(given, read.accepts) as words:
             result = getattr(selfsup, place(name)[1])(**given, **words)
         if _is_first():
@@ -100,6 +103,7 @@ def _usage(command: str, settings: Mapping[str, Setting]) -> str:
 def _trainer(method: str, read: Signature) -> Callable[[dict[str, Any]], None]:
     def call(given: dict[str, Any]) -> None:
         _refuse_missing(given)
+        _refuse_fixed(given)
         _refuse_recipe(method, given)
         dry = given.pop("dry_run", False)
         from selfsup import results
@@ -142,7 +146,7 @@ def _refuse_missing(given: dict[str, Any]) -> None:
     """Refuse folders and files that are not there, and encoders that nobody knows, before torch is imported."""
     for name in SOURCES:
         value = given.get(name)
-        if not isinstance(value, str | Path) or values.is_drawn(str(value)):
+        if not isinstance(value, str | Path) or values.is_drawn(str(value)) or (name == "init" and value in WAYS):
             continue
         path = Path(value).expanduser()
         if not os.path.lexists(path):
@@ -156,6 +160,14 @@ def _refuse_missing(given: dict[str, Any]) -> None:
     if isinstance(given.get("methods"), tuple):
         for name in given["methods"]:
             entry(name)
+
+
+def _refuse_fixed(given: dict[str, Any]) -> None:
+    """Refuse to train an encoder that has no parameters."""
+    if isinstance(given.get("encoder"), str):
+        from selfsup.networks.names import refuse_training
+
+        refuse_training(given["encoder"])
 
 
 def _siblings(path: Path) -> list[Path]:

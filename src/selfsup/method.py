@@ -68,8 +68,13 @@ class Method(nn.Module, ABC):
     reads: ClassVar[str] = "images"
     """What it can be trained on: `images`, or `images and signals`."""
     sees: ClassVar[str] = "colour"
-    """What of an image its encoder is given: `colour`, `lightness`, or both in `halves` (see `networks.seeing`)."""
+    """What of an image its encoder is given (see `networks.seeing`): `colour`, `lightness`, `edges` or `halves`.
 
+    A method whose constructor has an argument `sees` lets the user choose; ask `methods.sees`, not the class.
+    """
+
+    most_rounds: int = 20
+    """How often `start_epoch` is called in a run, at most; every epoch of shorter runs."""
     remarks: tuple[str, ...] = ()
     """Sentences about its settings that are to be read before training."""
 

@@ -41,11 +41,26 @@ def _show_run(run: Run) -> None:
             f"on {headline['held_out_images']} held-out images" if headline.get("held_out_images") else "in training"
         )
         say(f"{summary['method']}: {headline['name']} {headline['value']:.3g}{chance} {where}.")
-    say(f"{summary['steps']:,} steps in {clock(summary['seconds'])}, {summary['images_per_second']:,.0f} images/s.")
+    rounds = f", {summary['round_share']:.0%} of it for {summary['rounds']:,} rounds" if "rounds" in summary else ""
+    pace = f"{summary['images_per_second']:,.0f} images/s"
+    say(f"{summary['steps']:,} steps in {clock(summary['seconds'])}{rounds}, {pace}.")
     for finding in summary.get("health", []):
-        if finding["level"] != "ok":
+        if finding["level"] == "warning":
             say(f"Warning: {finding['text']}")
     _show_skipped(run.skipped())
+    _show_next(run)
+
+
+def _show_baseline(run: Run) -> None:
+    summary = run.summary
+    parameters = f"{summary['parameters']:,} parameters, none trained" if summary["parameters"] else "no parameters"
+    speed = f"{summary['images_per_second']:,.0f} images/s"
+    say(f"{summary['baseline']}: made in {clock(summary['seconds'])}, {parameters}, {speed}.")
+    _show_skipped(run.skipped())
+    _show_next(run)
+
+
+def _show_next(run: Run) -> None:
     say(f"Encoder: {run.folder / 'encoder.safetensors'}")
     say(f"Next: selfsup evaluate {run.folder} --labels FOLDER, or selfsup report {run.folder}")
 
@@ -119,6 +134,7 @@ def _show_text(result: Any) -> None:
 
 SHOW: dict[str, Callable[[Any], None]] = {
     "pretrain": _show_run,
+    "baseline": _show_baseline,
     "evaluate": _show_evaluation,
     "advise": _show_verdict,
     "demo": _show_verdict,

@@ -15,7 +15,7 @@ from selfsup.errors import InputError
 
 @dataclass(frozen=True)
 class Run:
-    """A folder that `pretrain` wrote, finished or not.
+    """A folder that `pretrain` wrote, finished or not, or `baseline`, which trains nothing and leaves no log.
 
     Files: `config.yaml` (settings, taken again by `--config`), `encoder.safetensors` and `encoder.json`,
     `untrained.safetensors` (the same network before training), `checkpoint/`, `metrics.jsonl`,
@@ -44,6 +44,21 @@ class Run:
     def config(self) -> dict[str, Any]:
         """Settings of the run; `resolved` holds what was measured or counted before the first step."""
         return read_yaml(self.folder / "config.yaml")
+
+    @property
+    def arm(self) -> str:
+        """Name what was trained or measured: the method, or the baseline."""
+        config = self.config if self._has_config else {}
+        return str(config.get("method") or config.get("name") or self.folder.name)
+
+    @property
+    def is_baseline(self) -> bool:
+        """Whether nothing was trained."""
+        return self._has_config and "name" in self.config and "method" not in self.config
+
+    @property
+    def _has_config(self) -> bool:
+        return (self.folder / "config.yaml").is_file()
 
     @property
     def is_finished(self) -> bool:

@@ -58,6 +58,7 @@ def measured(methods: tuple[str, ...], seconds: float = 0.1, supervised: float =
     """What timing would have found."""
     return Measured(
         dict.fromkeys(methods, seconds),
+        {},
         dict.fromkeys(methods, 64),
         supervised,
         "cpu",
@@ -117,8 +118,8 @@ class FakeBench(Bench):
     def reference(self, reference: Reference) -> Features:
         return self._features(reference.name, 0)
 
-    def pixels(self) -> Features:
-        return {"pixels": self._features("pixels", 0)["stage2"]}
+    def fixed(self, name: str) -> Features:
+        return {name: self._features(name, 0)["stage2"]}
 
     def keep(self, run: Path, out: Path, stage: str, exam: Exam) -> None:
         out.mkdir(parents=True, exist_ok=True)

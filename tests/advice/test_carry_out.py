@@ -106,6 +106,39 @@ def test_noise_labels_give_do_not_pretrain(tmp_path: Path):
     assert not (tmp_path / "best").exists()
 
 
+def test_scattering_is_a_control_like_raw_pixels(tmp_path: Path):
+    """It needs no seed, stands in every table, is kept on disk, and wins in words where it is the strongest."""
+    asked = exam()
+    bench = bench_for(asked, {**QUALITY, "simclr": 0.6, "scattering": 2.5})
+    todo = plan(scattering=True)
+
+    found, verdict = do(bench, asked, tmp_path, todo)
+
+    written = json.loads((tmp_path / "results.json").read_text())
+    (row,) = (row for row in verdict.table if row["arm"] == "scattering")
+    assert (row["kind"], row["seeds"]) == ("control", 1)
+    assert row["vs_untrained"]["mean"] > 0.1
+    for name in ("curves", "stages", "neighbours"):
+        assert {"pixels", "scattering"} <= {one["arm"] for one in written[name] if one["kind"] == "control"}
+    assert verdict.verdict == "do_not_pretrain"
+    assert "(untrained, raw pixels and scattering)" in verdict.sentences[0]
+    assert verdict.sentences[1].startswith("The strongest control, scattering, reaches")
+    assert "; scattering " in next(said for said in verdict.sentences if said.startswith("With 5 labels per class"))
+    assert "a linear model on fixed wavelets does as well (selfsup baseline scattering" in verdict.next
+    bench.fixed = None  # type: ignore[assignment,method-assign]
+    again, _ = do(bench, asked, tmp_path, todo)
+    assert np.array_equal(again.fixed["scattering"].predicted, found.fixed["scattering"].predicted)
+
+
+def test_scattering_that_would_take_too_long_is_named(tmp_path: Path):
+    asked = exam()
+
+    _, verdict = do(bench_for(asked), asked, tmp_path, plan(scattering=False))
+
+    assert "scattering" not in {row["arm"] for row in verdict.table}
+    assert any(said.startswith("Scattering was left out") for said in verdict.caveats)
+
+
 def test_one_seed_has_no_winner(tmp_path: Path):
     asked = exam()
 
@@ -174,7 +207,7 @@ def test_a_finished_trial_is_not_repeated(tmp_path: Path):
     do(bench_for(asked), asked, tmp_path, todo)
     first = (tmp_path / "verdict.json").read_text()
     again = bench_for(asked)
-    again.features = again.untrained = again.pixels = None  # type: ignore[assignment,method-assign]
+    again.features = again.untrained = again.fixed = None  # type: ignore[assignment,method-assign]
 
     _, verdict = do(again, asked, tmp_path, todo)
 
@@ -356,7 +389,7 @@ def test_a_missing_control_leaves_no_verdict(tmp_path: Path):
     """Nothing is recommended over a control that could not be measured."""
     asked = exam()
     bench = bench_for(asked)
-    bench.pixels = None  # type: ignore[assignment,method-assign]
+    bench.fixed = None  # type: ignore[assignment,method-assign]
 
     _, verdict = do(bench, asked, tmp_path, plan())
 

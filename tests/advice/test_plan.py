@@ -126,6 +126,20 @@ def test_more_methods_than_finalists_are_screened_by_another_seed():
     assert many.screening_seed not in many.seeds
 
 
+@pytest.mark.parametrize(("each", "taken"), [(0.02, True), (0.03, False)])
+def test_scattering_is_a_control_where_it_takes_no_longer_than_a_run(each: float, taken: bool):
+    """400 labelled images and runs of 10 s; the forecast has it, and the fingerprint of what is trained has not."""
+    without = measured(("rotation",))._replace(scattering_seconds=0.0)
+    made = make_plan(ASKED, DESCRIBED, ["rotation"], {}, without._replace(scattering_seconds=each), exam())
+    free = make_plan(ASKED, DESCRIBED, ["rotation"], {}, without, exam())
+
+    assert made.scattering is taken
+    assert made.fixed == ["pixels", "scattering"][: 1 + taken]
+    assert made.forecast["minutes"] - free.forecast["minutes"] == pytest.approx(taken * 400 * each / 60, abs=0.02)
+    assert made.fingerprint() == free.fingerprint()
+    assert plan().fixed == ["pixels"]  # a plan older than this control
+
+
 def test_without_labels_every_method_runs_once():
     made = make_plan(ASKED, {**DESCRIBED, "labels": None}, ["rotation"], {}, measured(("rotation",)), None)
 

@@ -54,12 +54,12 @@ def test_the_order_depends_on_the_seed_alone():
 
 
 def test_a_round_ends_where_the_next_begins():
-    """Wherever it was entered; it is an epoch, or a twentieth of a run of more epochs than twenty."""
+    """Wherever it was entered; it is an epoch and its share of what is left over, or a twentieth of a long run."""
     made = batches()
     assert [batch.step for batch in made.round_from(2, None)] == [2, 3]
     assert [batch.step for batch in made.round_from(4, None)] == [4, 5, 6, 7]
-    assert batches(steps=400).per_round == 20
-    assert batches(steps=10).per_round == 4
+    assert batches(steps=400).round_of(30) == (20, 40)
+    assert batches(steps=10).round_of(4) == (0, 5)
     assert [batch.step for batch in batches(steps=10).round_from(8, None)] == [8, 9]
 
 

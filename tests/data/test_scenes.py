@@ -19,7 +19,7 @@ from selfsup import cli
 from selfsup.advice.material import shown
 from selfsup.data.images import open_images
 from selfsup.data.labels import open_labelled
-from selfsup.data.scenes import CLASSES, Scene, describe, render, rendered, renderer, shapes, store
+from selfsup.data.scenes import CLASSES, Scene, crew, describe, render, rendered, renderer, shapes, store
 from selfsup.data.scenes.geometry import ground_color
 from selfsup.data.sizes import natural_size
 from selfsup.errors import InputError
@@ -207,7 +207,7 @@ def test_edges_are_antialiased(monkeypatch):
     smooth = picture(scene, 32)
 
     monkeypatch.setattr(renderer, "OVERSAMPLING", 1)
-    jagged = renderer.Renderer(128).draw(scene)
+    jagged = picture(scene, 128)
 
     assert set(np.unique(jagged)) == {0, 255}, "black on white, nothing between"
     np.testing.assert_array_equal(smooth, (jagged.reshape(32, 4, 32, 4, 3).astype(int).sum(axis=(1, 3)) + 8) // 16)
@@ -301,7 +301,7 @@ def test_other_orders_have_other_files(tmp_path):
 
 def test_changed_drawing_code_draws_anew(tmp_path, monkeypatch):
     rendered(2, 32, 0, tmp_path, workers=0)
-    monkeypatch.setattr(store, "_drawing_code", lambda: "changed")
+    monkeypatch.setattr(store, "drawing_code", lambda: "changed")
 
     rendered(2, 32, 0, tmp_path, workers=0)
 
@@ -310,22 +310,22 @@ def test_changed_drawing_code_draws_anew(tmp_path, monkeypatch):
 
 def test_another_renderer_draws_anew(tmp_path, monkeypatch):
     """Pictures of one version of panda3d are not read as those of another."""
-    before = store._drawing_code()
-    assert before == store._drawing_code()
+    before = store.drawing_code()
+    assert before == store.drawing_code()
 
     monkeypatch.setattr(store, "version", lambda package: {"panda3d": "99.0"}[package])
 
-    assert store._drawing_code() != before
+    assert store.drawing_code() != before
 
 
 @pytest.mark.parametrize("file", ["shapes", "textures", "description", "geometry", "renderer"])
 def test_each_file_that_draws_is_part_of_the_name(file, monkeypatch):
     """A change in any of them makes other pictures."""
-    before, read = store._drawing_code(), Path.read_bytes
+    before, read = store.drawing_code(), Path.read_bytes
 
     monkeypatch.setattr(Path, "read_bytes", lambda path: read(path) + b"#" * (path.stem == file))
 
-    assert store._drawing_code() != before
+    assert store.drawing_code() != before
 
 
 def test_sources_by_name(tmp_path):
@@ -376,7 +376,7 @@ def test_an_interrupted_call_is_continued(tmp_path, short_parts, monkeypatch):
     """Finished parts are kept, a damaged one is drawn again, no process and no temporary file is left."""
     started = []
     monkeypatch.setattr(
-        store, "_started", lambda *rest, begin=store._started: started.append(begin(*rest)) or started[-1]
+        crew, "_started", lambda *rest, begin=crew._started: started.append(begin(*rest)) or started[-1]
     )
     with pytest.raises(KeyboardInterrupt) as interrupted:
         rendered(20, 32, 0, tmp_path, workers=2, progress=Watched(stop_at=8))
@@ -454,7 +454,7 @@ def test_an_interrupt_the_caller_ignores_stops_no_worker(tmp_path, short_parts, 
     """Ctrl-C reaches the workers too, but it is the caller who decides."""
     started = []
     monkeypatch.setattr(
-        store, "_started", lambda *rest, begin=store._started: started.append(begin(*rest)) or started[-1]
+        crew, "_started", lambda *rest, begin=crew._started: started.append(begin(*rest)) or started[-1]
     )
 
     def interrupt(what: str, done: int, total: int) -> None:
@@ -466,7 +466,8 @@ def test_an_interrupt_the_caller_ignores_stops_no_worker(tmp_path, short_parts, 
 
 def test_a_failing_worker_is_reported(tmp_path, monkeypatch):
     """With what it said, not with silence or half a set."""
-    monkeypatch.setattr(store, "_started", lambda order, parts, said, begin=store._started: begin(order, [-9], said))
+    begin = crew._started
+    monkeypatch.setattr(crew, "_started", lambda kind, order, _, said: begin(kind, order, [-9], said))
 
     with pytest.raises(RuntimeError, match=r"(?s)worker process.*ValueError"):
         rendered(2, 32, 0, tmp_path)

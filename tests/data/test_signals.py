@@ -167,3 +167,10 @@ def test_doctor_names_flat_and_far_signals() -> None:
     signals[5], signals[6, 0, 3] = 3, 5e4
     found = {finding.topic: finding.examples for finding in diagnose(open_signals(signals))}
     assert found == {"constant": ("000005",), "range": ("000006",)}
+
+
+def test_numbers_that_numpy_has_not_are_read() -> None:
+    """bfloat16 tensors come in as float32."""
+    values = torch.randn(20, 2, 64)
+    rows = open_signals(values.bfloat16(), 64).rows(range(20))
+    assert torch.equal(torch.from_numpy(rows), values.bfloat16().float())

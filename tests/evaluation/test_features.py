@@ -1,9 +1,8 @@
 import numpy as np
-import pytest
 import torch
 from labelled_samples import store, stripes
 
-from selfsup.evaluation.features import pixel_features, pooled, stage_features, vectors
+from selfsup.evaluation.features import pooled, stage_features, vectors
 from selfsup.networks.encoders import build_encoder
 
 
@@ -74,19 +73,6 @@ def store_of(pixels):
     from selfsup.data.images import open_images
 
     return open_images(pixels, 32, store_size=36)
-
-
-def test_pixels_are_means():
-    """A white image is ones; 32 pixels at side 16 are averaged by fours."""
-    pixels = np.zeros((16, 3, 32, 32), np.uint8)
-    pixels[0] = 255
-    pixels[1, 0, :2, 0] = 255
-    found = pixel_features(store(pixels))
-
-    assert found.shape == (16, 768)
-    assert (found[0] == 1).all()
-    assert found[1, 0] == pytest.approx(0.5)
-    assert found[1].sum() == pytest.approx(0.5)
 
 
 def test_progress_is_told():

@@ -1,4 +1,4 @@
-"""Encoders that see lightness, or lightness and colour in two halves: nothing leaks, everything travels."""
+"""Encoders that see lightness, edges, or lightness and colour in two halves: nothing leaks, everything travels."""
 
 import json
 from pathlib import Path
@@ -34,6 +34,44 @@ def test_lightness_starts_from_the_weights_of_colour() -> None:
     """The same seed gives the same weights, whatever is seen."""
     one, other = (build_encoder("small", 32, seed=3, sees=sees).state_dict() for sees in ("colour", "lightness"))
     assert all(torch.equal(value, other[key]) for key, value in one.items())
+
+
+def test_a_flat_image_has_no_edges_inside() -> None:
+    """Zeros inside the border, whatever the colour; outside lies the mean colour, as in the paper's code."""
+    encoder = build_encoder("small", 32, seed=0, sees="edges")
+    flat = torch.rand(4, 3, 1, 1).expand(-1, -1, 32, 32)
+    assert encoder.normalize(flat)[:, :, 1:-1, 1:-1].abs().max() < 1e-5
+    assert encoder.normalize(encoder.mean.view(3, 1, 1).expand(1, 3, 32, 32)).abs().max() < 1e-5
+
+
+def test_a_ramp_has_edges_in_its_direction_only() -> None:
+    """To the right it excites the first map by 8 times its slope, upwards the second, with the filters' signs."""
+    encoder = build_encoder("small", 32, seed=0, sees="edges")
+    ramp = (torch.arange(32) / 100).expand(1, 3, 32, 32)
+    slope = (0.01 / encoder.std).mean()
+    across, upward = encoder.normalize(ramp)[0, :, 1:-1, 1:-1]
+    assert torch.allclose(across, -8 * slope, atol=1e-5)
+    assert torch.allclose(upward, torch.zeros(()), atol=1e-5)
+    across, upward = encoder.normalize(ramp.mT)[0, :, 1:-1, 1:-1]
+    assert torch.allclose(upward, -8 * slope, atol=1e-5)
+    assert torch.allclose(across, torch.zeros(()), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["small", "resnet18"])
+def test_edges_are_those_of_the_papers_filters(name: str) -> None:
+    """Equal to a convolution with the published kernels; a network made for RGB gets zeros on a third channel."""
+    encoder = build_encoder(name, 32, seed=0, sees="edges").eval()
+    images = torch.rand(2, 3, 32, 32)
+    standard = (images - encoder.mean.view(3, 1, 1)) / encoder.std.view(3, 1, 1)
+    kernel = torch.tensor([[[1, 0, -1], [2, 0, -2], [1, 0, -1]], [[1, 2, 1], [0, 0, 0], [-1, -2, -1]]])
+    expected = torch.nn.functional.conv2d(standard.mean(1, keepdim=True), kernel[:, None].float(), padding=1)
+    with torch.autocast("cpu", torch.bfloat16):
+        read = encoder.normalize(images)
+    assert torch.allclose(read[:, :2], expected, atol=1e-5)
+    assert read.shape[1] == (2 if name == "small" else 3)
+    assert not read[:, 2:].any()
+    assert encoder.vector(images).isfinite().all()
+    assert not [key for key in encoder.state_dict() if "sobel" in key or "edge" in key]  # nothing to be trained
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -80,7 +118,7 @@ def test_what_is_read_can_be_shown(sees: str) -> None:
         assert torch.allclose(lab.from_rgb(shown)[:, 1:], torch.zeros(()), atol=0.05)
 
 
-@pytest.mark.parametrize("sees", ["lightness", "halves"])
+@pytest.mark.parametrize("sees", ["lightness", "edges", "halves"])
 @pytest.mark.parametrize("name", ["small", "resnet18"])
 def test_it_travels_with_the_weights(name: str, sees: str, tmp_path: Path) -> None:
     """A saved encoder sees what it saw; one that sees colour writes nothing of it, as before."""
@@ -104,11 +142,17 @@ def test_weights_that_saw_something_else_are_no_start(tmp_path: Path) -> None:
         load_weights(colour, tmp_path / "light" / "encoder.safetensors")
     assert not load_weights(light, tmp_path / "colour" / "encoder.safetensors").missing
     assert torch.equal(light.inner.stage1[0].weight, colour.inner.stage1[0].weight)
+    edges = build_encoder("resnet18", 32, seed=3, sees="edges")
+    save_encoder(build_encoder("resnet18", 32, seed=1), tmp_path / "resnet")
+    with pytest.raises(InputError, match="sees colour, and this one sees edges; start from weights of the same"):
+        load_weights(edges, tmp_path / "resnet" / "encoder.safetensors")
+    with pytest.raises(InputError, match="cannot show what it read"):
+        edges.denormalize(torch.zeros(1, 3, 32, 32))
 
 
 def test_what_cannot_be_seen_is_refused(tmp_path: Path) -> None:
     """A sentence for another word, in an argument and in a file, and for signals."""
-    with pytest.raises(InputError, match="sees colour, lightness or halves, got 'color'"):
+    with pytest.raises(InputError, match="sees colour, lightness, edges or halves, got 'color'"):
         build_encoder("small", 32, sees="color")
     with pytest.raises(InputError, match="small1d reads signals"):
         build_encoder("small1d", 64, sees="lightness")

@@ -1,6 +1,7 @@
 """Two processes of B/2 images equal one process of B images."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,8 @@ def trained(name: str, dtype: torch.dtype) -> dict[str, torch.Tensor]:
     if processes.count() > 1:
         synchronize(method)
     method.start(DataFacts(64, SIZE, lambda count: _images(count, 0)))
+    torch.manual_seed(mix(0, 2))
+    method.start_epoch(_embed(dtype))
     steps = 10 if dtype == torch.float64 else 3
     # rounding grows with every step, and Adam makes a full step of a gradient that is nothing else: small plain steps
     recipe = method.recipe if dtype == torch.float64 else Recipe(optimizer="sgd", lr=2e-4)
@@ -86,8 +89,20 @@ def _method(name: str) -> Method:
         encoder = build_encoder("small1d", SIZE, seed=0, mean=[0.5] * 3, std=[0.2] * 3)
         return DenoisingAutoencoder(encoder, noise="masking", block=4, tied=True)
     method, arguments = GAMES.get(name, (name, needed(name)))
-    kind = methods.load(method)
-    return kind(build_encoder("small", SIZE, seed=0, sees=kind.sees), **arguments)
+    encoder = build_encoder("small", SIZE, seed=0, sees=methods.sees(method, arguments))
+    return methods.load(method)(encoder, **arguments)
+
+
+def _embed(dtype: torch.dtype) -> Callable[[nn.Module], torch.Tensor]:
+    """Give what gives a module's features of the training images, of which each process takes its rows."""
+
+    @torch.no_grad()
+    def embed(module: nn.Module) -> torch.Tensor:
+        features = module.eval()(_images(64, 0)[processes.rows(64), :, :SIZE, :SIZE].to(dtype))
+        module.train()
+        return processes.in_rank_order([features])
+
+    return embed
 
 
 def _images(count: int, step: int) -> torch.Tensor:

@@ -1,11 +1,14 @@
 """What a method's encoder sees is the same in training, in the control beside it, and wherever it is used."""
 
+import inspect
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from selfsup import methods
+from selfsup.advice.arms import untrained_of, untrained_that_sees
 from selfsup.data.images import open_images
 from selfsup.evaluation.embed import embed
 from selfsup.evaluation.evaluate import evaluate
@@ -15,15 +18,24 @@ from selfsup.training.pretrain import pretrain
 from selfsup.training.restored import restored
 
 
-@pytest.mark.parametrize(("method", "sees"), [("colorization", "lightness"), ("splitbrain", "halves")])
-def test_a_run_sees_the_same_from_first_to_last(method: str, sees: str, tmp_path: Path) -> None:
-    """Trained, untrained, restored, evaluated, embedded: always what the method says."""
+@pytest.mark.parametrize(
+    ("method", "sees", "arguments"),
+    [
+        ("colorization", "lightness", {}),
+        ("splitbrain", "halves", {}),
+        ("deepcluster", "edges", {"sees": "edges"}),
+        ("deepcluster", "colour", {"sees": "colour"}),
+    ],
+)
+def test_a_run_sees_the_same_from_first_to_last(method: str, sees: str, arguments: dict, tmp_path: Path) -> None:
+    """Trained, untrained, restored, evaluated, embedded: always what the method, or its argument, says."""
     generator = np.random.default_rng(0)
     images = generator.integers(0, 256, (60, 8, 8, 3), dtype=np.uint8).repeat(4, 1).repeat(4, 2)
     np.save(tmp_path / "images.npy", images)
     for place, image in enumerate(images):
         write(tmp_path / "labelled" / f"class{place % 2}" / f"{place}.png", image)
     quick = {"threads": 1, "precision": "float32", "layout": "contiguous", "batch_size": 8, "image_size": 32}
+    quick |= arguments
     run = pretrain(method, tmp_path / "images.npy", out=tmp_path / "run", steps=2, seed=5, cache=tmp_path, **quick)
 
     first = build_encoder("small", 32, seed=5, sees=sees)
@@ -56,3 +68,13 @@ def write(file: Path, image: np.ndarray) -> None:
 
     file.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(image).save(file)
+
+
+def test_the_argument_decides_for_all_who_ask() -> None:
+    """Where a method has one, its value or its default; else what the class says."""
+    default = inspect.signature(methods.load("deepcluster")).parameters["sees"].default
+    assert methods.sees("deepcluster", {"sees": "edges"}) == "edges"
+    assert methods.sees("deepcluster", {"sees": "colour", "clusters": 10}) == "colour"
+    assert methods.sees("deepcluster") == default
+    assert [methods.sees(name) for name in ("rotation", "colorization")] == ["colour", "lightness"]
+    assert untrained_of("deepcluster fine-tuned") == untrained_that_sees(default)

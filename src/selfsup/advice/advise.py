@@ -24,7 +24,7 @@ from selfsup.advice.unlabelled import without_labels
 from selfsup.advice.verdict import Verdict
 from selfsup.errors import InputError
 from selfsup.memory import keep_pages
-from selfsup.networks.names import reads_signals
+from selfsup.networks.names import reads_signals, refuse_training
 from selfsup.progress import Progress, silent
 from selfsup.recipe import seconds as read_seconds
 from selfsup.report.report import write_report
@@ -145,6 +145,7 @@ def advise(
 
 def _check(asked: Mapping[str, Any], methods: tuple[str, ...] | None, out: Path) -> None:
     read_seconds(asked["budget"])
+    refuse_training(asked["encoder"])
     if reads_signals(asked["encoder"]):
         raise InputError(
             f"advise compares tasks on images, and {asked['encoder']} reads signals; pretrain dae and evaluate it."

@@ -42,4 +42,4 @@ def untrained_that_sees(sees: str) -> str:
 def untrained_of(arm: str) -> str:
     """Name the control of the untrained network that sees what a method's does, fine-tuned or not."""
     method = arm.partition(" ")[0]
-    return untrained_that_sees(methods.load(method).sees if method in methods.METHODS else "colour")
+    return untrained_that_sees(methods.sees(method) if method in methods.METHODS else "colour")

@@ -17,8 +17,9 @@ from selfsup.advice.public_weights import Opened, open_weights
 from selfsup.advice.references import Reference
 from selfsup.advice.supervision import SUPERVISED_BATCH
 from selfsup.advice.trial import Bench, Exam, Features, OnLabels
+from selfsup.data.batches import clean_batches
 from selfsup.data.images import ImageStore
-from selfsup.evaluation.features import pixel_features, stage_features
+from selfsup.evaluation.features import frozen, stage_features
 from selfsup.evaluation.metrics import balanced_accuracy
 from selfsup.evaluation.probing import fit_probe
 from selfsup.evaluation.retrieval import neighbour_sheet
@@ -102,10 +103,9 @@ class Workbench(Bench):
         opened = self._public(reference)
         return replace(reference, architecture=opened.architecture, same=opened.same)
 
-    def pixels(self) -> Features:
-        """Give the labelled images themselves, one stage."""
-        assert self.labelled is not None
-        return {"pixels": pixel_features(self.labelled)}
+    def fixed(self, name: str) -> Features:
+        """Give the stages of an encoder without parameters on all labelled images."""
+        return self._stages(build_encoder(name, self.settings["image_size"]))
 
     def supervised(
         self, start: Path | None, seed: int, positions: NDArray[np.int64], steps: int, lr: float | None
@@ -149,16 +149,32 @@ class Workbench(Bench):
             prepared[name] = prepare(name, self.images, steps=1, progress=self.progress, **self.settings)
             # found for the first, and then the same for all
             self.settings |= {part: getattr(prepared[name].settings, part) for part in RESOLVED}
-        taken = seconds_per_step([Rehearsal(p.settings, p.images) for p in prepared.values()])
+        rehearsals = {name: Rehearsal(p.settings, p.images) for name, p in prepared.items()}
+        taken = seconds_per_step(list(rehearsals.values()))
         encoder = self._random(0)
         return Measured(
             seconds_per_step=dict(zip(methods, taken, strict=True)),
+            rounds={name: one.rounds for name, one in rehearsals.items() if one.round.trunk_gflops > 0},
             batch_size={name: p.settings.recipe.batch_size for name, p in prepared.items()},
             supervised_seconds=self._supervised_seconds() if with_labels else 0.0,
             **{part: self.settings[part] for part in RESOLVED},
             memory_mb=peak_memory_mb(self._device),
             weights_mb=sum(parameter.numel() for parameter in encoder.parameters()) * 4 / 1e6,
+            scattering_seconds=self._scattering_seconds() if with_labels else 0.0,
         )
+
+    def _scattering_seconds(self, count: int = 64) -> float:
+        """Time fixed wavelets, per image."""
+        few = self.images.select(np.arange(min(count, len(self.images))))
+        encoder = build_encoder("scattering", self.settings["image_size"]).to(self._device)
+        (batch,) = clean_batches(few, encoder.image_size, count, self._device)
+        times = []
+        with frozen(encoder):
+            for _ in range(3):
+                began = perf_counter()
+                encoder(batch).sum().item()  # waits for an accelerator
+                times.append(perf_counter() - began)
+        return min(times) / len(few)
 
     def _supervised_seconds(self, steps: int = 12) -> float:
         """Time a step of training on labels: the difference of two lengths, so that the start does not count."""

@@ -102,9 +102,14 @@ def choose_finalists(screened: Sequence[Screened], count: int, families: int = F
 def _controls(plan: Plan, bench: Bench, exam: Exam, out: Path, found: Found, say: Say) -> None:
     folder = out / "controls"
     asked = asked_of(plan, exam)
-    say("Controls: raw pixels and untrained encoders.")
-    found.pixels = controls.pixels(bench, exam, folder, asked, found.failures)
-    for sees in dict.fromkeys(["colour", *(table.load(method).sees for method in found.trials)]):
+    say(f"Controls: {words.listed([*map(words.name_of, plan.fixed), 'untrained encoders'])}.")
+    for name in plan.fixed:
+        known = controls.fixed(bench, exam, name, folder, asked, found.failures)
+        if known is not None:
+            found.fixed[name] = known
+    if plan.scattering is False:
+        found.left_out.append("Scattering was left out: its features of the labelled images take longer than a run.")
+    for sees in dict.fromkeys(["colour", *(table.sees(method) for method in found.trials)]):
         answers = controls.untrained(bench, exam, plan.seeds, folder, asked, found.failures, sees)
         if answers:
             found.untrained[untrained_that_sees(sees)] = answers

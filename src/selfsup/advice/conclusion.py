@@ -154,7 +154,7 @@ def _aside(said: Sequence[str]) -> str:
 
 def _missing(found: Found, arms: Resampled) -> list[str]:
     """Name the controls without which nothing can be said."""
-    wanted = ["pixels", "untrained", *(["scratch"] if found.plan.supervised else [])]
+    wanted = [*found.plan.fixed, "untrained", *(["scratch"] if found.plan.supervised else [])]
     return [words.name_of(name) for name in wanted if name not in arms]
 
 

@@ -1,4 +1,4 @@
-"""The arms that a method must beat: raw pixels, an untrained encoder, and training on the labels alone.
+"""The arms that a method must beat: raw pixels, fixed wavelets, an untrained encoder, and training on labels alone.
 
 Fine-tuning stands beside training from scratch, with the same steps, views and tuning: a frozen encoder against a
 trained network alone would compare apples with oranges.
@@ -17,11 +17,10 @@ from selfsup.advice.supervision import Supervised
 from selfsup.advice.trial import Answers, Bench, Exam, Failure, Key, attempt, probe, read_answers, whole_network
 
 
-def pixels(bench: Bench, exam: Exam, folder: Path, asked: str, failures: list[Failure]) -> Answers | None:
-    """Probe the images themselves."""
-    return attempt(
-        lambda: _kept(folder / "pixels", asked, lambda: probe(bench.pixels(), exam)), "raw pixels", None, failures
-    )
+def fixed(bench: Bench, exam: Exam, name: str, folder: Path, asked: str, failures: list[Failure]) -> Answers | None:
+    """Probe what nobody trained and no seed decides: the images themselves, or fixed wavelets."""
+    words = "raw pixels" if name == "pixels" else name
+    return attempt(lambda: _kept(folder / name, asked, lambda: probe(bench.fixed(name), exam)), words, None, failures)
 
 
 def untrained(

@@ -65,6 +65,8 @@ def needs_generator(_: FolderFacts) -> str | None:
 
 RULES: dict[str, list[Rule]] = {
     "simclr": [needs_images(32)],  # a batch is a quarter of the images, and below 8 there is nothing to contrast with
+    "deepcluster": [needs_images(500)],  # ten clusters of fifty images
+    "nat": [needs_images(32)],  # points are dealt out inside a batch
     "colorization": [needs_colour],
     "splitbrain": [needs_colour],
     "aetgan": [needs_generator],

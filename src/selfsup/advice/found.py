@@ -38,7 +38,8 @@ class Found:
     trials: dict[str, dict[int, Answers]] = field(default_factory=dict)
     """Of the finalists, by fresh seed: these are reported."""
     screened: list[Screened] = field(default_factory=list)
-    pixels: Answers | None = None
+    fixed: dict[str, Answers] = field(default_factory=dict)
+    """Of encoders without parameters: no seed changes them."""
     untrained: dict[str, list[Answers]] = field(default_factory=dict)
     """Of a network that sees colour, and of one for each other thing that a finalist sees."""
     trained: dict[tuple[str, Kind], dict[int | None, Trained]] = field(default_factory=dict)
@@ -59,8 +60,10 @@ class Found:
             if kind != "control" and per_class in trained
         ]
         found += [self._frozen(name, "control", answers, per_class) for name, answers in self.untrained.items()]
-        if self.pixels is not None:
-            found.append(Arm("pixels", "control", self.pixels.correct(self.exam, per_class)[None], seeded=False))
+        found += [
+            Arm(name, "control", answers.correct(self.exam, per_class)[None], seeded=False)
+            for name, answers in self.fixed.items()
+        ]
         found += [
             Arm(n, kind, trained[per_class].right)
             for (n, kind), trained in self.trained.items()
@@ -75,7 +78,7 @@ class Found:
                 name,
                 kind,
                 np.stack([one.correct(self.exam, per_class, probe=probe) for one in answers]),
-                name != "pixels",
+                name not in self.fixed,
             )
             for name, (kind, answers) in self.frozen().items()
             if kind != "reference"
@@ -90,8 +93,7 @@ class Found:
         """Give the arms that have stages; references last."""
         found: dict[str, tuple[Kind, list[Answers]]] = {n: ("method", list(a.values())) for n, a in self.trials.items()}
         found |= {name: ("control", answers) for name, answers in self.untrained.items()}
-        if self.pixels is not None:
-            found["pixels"] = ("control", [self.pixels])
+        found |= {name: ("control", [answers]) for name, answers in self.fixed.items()}
         return found | {weights.name: ("reference", [answers]) for weights, answers in self.references.items()}
 
     def stage(self, name: str, per_class: int | None) -> str | None:
@@ -141,7 +143,7 @@ class Found:
             for name, (kind, answers) in self.frozen().items():
                 for stage in answers[0].stages if kind in kinds else ():
                     right = np.stack([one.correct(self.exam, budget, stage) for one in answers])
-                    seeded = name != "pixels" and kind != "reference"
+                    seeded = name not in self.fixed and kind != "reference"
                     arms.setdefault(budget, []).append(Arm(f"{name}\n{stage}", kind, right, seeded=seeded))
                     rows.append({"arm": name, "kind": kind, "stage": stage, "per_class": budget})
         found = self._resample(arms, STAGE_RESAMPLES)

@@ -9,11 +9,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from hashlib import sha256
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from selfsup import methods as table
 from selfsup.advice.facts import FolderFacts, fits
 from selfsup.advice.supervision import plan_supervised, supervised_seconds
+from selfsup.data.rounds import Rounds
 from selfsup.errors import InputError
 from selfsup.recipe import seconds as read_seconds
 from selfsup.run import write_json
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     from selfsup.advice.trial import Exam
 
 FORMAT = 1
+NO_ROUNDS = Rounds(1)
+"""Of methods that prepare nothing."""
 FINALISTS = 3
 """Methods that get fresh seeds; with no more than these, screening has nothing to decide and is left out."""
 FAMILIES = 2
@@ -34,6 +38,8 @@ class Measured(NamedTuple):
     """What was found before the first step."""
 
     seconds_per_step: dict[str, float]
+    rounds: dict[str, Rounds]
+    """Of methods that prepare them with the images: how often, and how long that takes."""
     batch_size: dict[str, int]
     supervised_seconds: float
     """Of a step of training on the labels."""
@@ -44,6 +50,8 @@ class Measured(NamedTuple):
     memory_mb: float
     weights_mb: float
     """Of the encoder."""
+    scattering_seconds: float = 0.0
+    """Of the features of one image by fixed wavelets."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +78,8 @@ class Plan:
     methods: list[str]
     excluded: dict[str, str] = field(default_factory=dict)
     seconds_per_step: dict[str, float]
+    rounds: dict[str, dict[str, float]] = field(default_factory=dict)
+    """Of methods that prepare rounds (clustering does): fields of `Rounds`."""
     steps: dict[str, int]
     batch_size: dict[str, int]
     screening_seed: int | None
@@ -85,6 +95,9 @@ class Plan:
     transductive: bool = False
     supervised: dict[str, Any] = field(default_factory=dict)
     """As `Supervised` writes itself."""
+    scattering: bool | None = None
+    """Whether fixed wavelets are a control: where their features of all labelled images take no longer than a run.
+    Null: the plan is older than this control."""
     forecast: dict[str, float] = field(default_factory=dict)
     trials: list[dict[str, Any]] = field(default_factory=list)
     """One row for each run; `arm` is null for finalists that are not chosen yet."""
@@ -97,11 +110,16 @@ class Plan:
     def fingerprint(self) -> str:
         """Name everything that decides a result; measured times and forecasts do not."""
         left_out = (
-            "seconds_per_step", "forecast", "data", "labels", "budget", "excluded", "methods", "steps", "trials",
-            "command", "references",
+            "seconds_per_step", "rounds", "forecast", "data", "labels", "budget", "excluded", "methods", "steps",
+            "trials", "command", "references", "scattering",
         )  # fmt: skip
         kept = {name: value for name, value in asdict(self).items() if name not in left_out}
         return sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:16]
+
+    @property
+    def fixed(self) -> list[str]:
+        """Name the controls without parameters."""
+        return ["pixels", *(["scattering"] if self.scattering else [])]
 
     def write(self, file: Path) -> None:
         """Write `plan.json`."""
@@ -176,13 +194,15 @@ def choose_methods(names: Sequence[str] | None, facts: FolderFacts) -> tuple[lis
     return kept, excluded
 
 
-def fix_steps(budget: str, seconds_per_step: Mapping[str, float]) -> dict[str, int]:
-    """Turn the time of one run into a number of steps for each method, once."""
+def fix_steps(
+    budget: str, seconds_per_step: Mapping[str, float], rounds: Mapping[str, Rounds] = MappingProxyType({})
+) -> dict[str, int]:
+    """Turn the time of one run into a number of steps for each method, once; what rounds take is paid from it."""
     time = read_seconds(budget)
-    return {name: max(1, int(time / taken)) for name, taken in seconds_per_step.items()}
+    return {name: rounds.get(name, NO_ROUNDS).steps_within(time, taken) for name, taken in seconds_per_step.items()}
 
 
-def forecast(plan: Plan, measured: Measured, store_mb: float, on_labels: float) -> dict[str, float]:
+def forecast(plan: Plan, measured: Measured, store_mb: float, on_labels: float, wavelets: float) -> dict[str, float]:
     """Say what the plan will take: minutes, disk and memory.
 
     Args:
@@ -190,16 +210,17 @@ def forecast(plan: Plan, measured: Measured, store_mb: float, on_labels: float) 
         measured: times.
         store_mb: size of the decoded images.
         on_labels: seconds of training on the labels.
+        wavelets: seconds of the features by fixed wavelets, if they are a control.
     """
     screened = plan.screening_seed is not None
     finalists = min(plan.finalists, len(plan.methods)) if plan.labels else 0
-    each = {m: plan.steps[m] * plan.seconds_per_step[m] for m in plan.methods}
+    each = {m: measured.rounds.get(m, NO_ROUNDS).total(plan.steps[m], plan.seconds_per_step[m]) for m in plan.methods}
     training = sum(each.values()) * screened + finalists * len(plan.seeds) * max(each.values())
     runs = len(plan.methods) * screened + finalists * len(plan.seeds)
     per_image = min(plan.seconds_per_step[m] / plan.batch_size[m] for m in plan.methods)
     probing = (runs + len(plan.seeds)) * ((plan.pool + plan.test) * per_image + 3.0) if plan.labels else 0.0
     return {
-        "minutes": round((training + on_labels + probing) / 60, 2),
+        "minutes": round((training + on_labels + probing + wavelets) / 60, 2),
         "pretraining_minutes": round(training / 60, 2),
         "supervised_minutes": round(on_labels / 60, 2),
         "disk_mb": round(store_mb + runs * 10 * measured.weights_mb, 1),
@@ -230,13 +251,17 @@ def make_plan(
     facts = {name: value for name, value in described.items() if name != "store_mb"}
     plan = Plan(
         **asked, **facts, methods=list(kept), excluded=dict(excluded), screening_seed=screening,
-        steps=fix_steps(asked["budget"], measured.seconds_per_step),
+        steps=fix_steps(asked["budget"], measured.seconds_per_step, measured.rounds),
+        rounds={name: rounds._asdict() for name, rounds in measured.rounds.items()},
         seconds_per_step=measured.seconds_per_step, batch_size=measured.batch_size,
         device=measured.device, precision=measured.precision,
         layout=measured.layout, threads=measured.threads,
     )  # fmt: skip
-    on_labels = 0.0
+    on_labels = wavelets = 0.0
     if exam is not None:
+        wavelets = measured.scattering_seconds * (plan.pool + plan.test)
+        plan = replace(plan, scattering=wavelets <= read_seconds(plan.budget))
+        wavelets *= bool(plan.scattering)
         draws = {budget: len(exam.keys(budget)) for budget in exam.sizes}
         supervised = plan_supervised(plan, measured.supervised_seconds, exam.sizes, draws)
         on_labels = supervised_seconds(supervised, draws, measured.supervised_seconds)
@@ -245,7 +270,7 @@ def make_plan(
     if exam is not None:
         chosen = list(kept) if screening is None else [None] * plan.finalists
         rows += [{"arm": method, "seed": seed} for seed in plan.seeds for method in chosen]
-    return replace(plan, trials=rows, forecast=forecast(plan, measured, described["store_mb"], on_labels))
+    return replace(plan, trials=rows, forecast=forecast(plan, measured, described["store_mb"], on_labels, wavelets))
 
 
 def forecast_sentence(plan: Plan) -> str:

@@ -206,8 +206,8 @@ class Bench(ABC):
         """Give the stages of an encoder with public weights on all labelled images."""
 
     @abstractmethod
-    def pixels(self) -> Features:
-        """Give the labelled images themselves, one stage."""
+    def fixed(self, name: str) -> Features:
+        """Give the stages of an encoder without parameters (`pixels`, `scattering`) on all labelled images."""
 
     @abstractmethod
     def supervised(

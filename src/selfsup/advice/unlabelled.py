@@ -75,5 +75,5 @@ def _task_sentence(row: Mapping[str, Any]) -> str:
     name = words.name_of(row["arm"])
     value = "was not measured" if row["value"] is None else f"{row['headline'].replace('_', ' ')} {row['value']:.3g}"
     chance = "" if row["chance"] is None else f" (a blind guess: {row['chance']:.3g})"
-    ill = [finding["text"] for finding in row["health"] if finding.get("level") != "ok"]
+    ill = [finding["text"] for finding in row["health"] if finding.get("level") == "warning"]
     return f"{name[:1].upper()}{name[1:]}: {value}{chance}. {' '.join(ill) or 'No sign of collapse.'}"

@@ -52,12 +52,13 @@ from selfsup.run import write_json
 
 NAMES = {
     "aet": "AET", "aetgan": "AET with a generator", "bigan": "BiGAN", "dcgan": "DCGAN", "simclr": "SimCLR",
-    "dae": "denoising", "splitbrain": "split-brain", "superresolution": "super-resolution",
-    "pixels": "raw pixels", "scratch": "training from scratch",
+    "dae": "denoising", "deepcluster": "DeepCluster", "splitbrain": "split-brain",
+    "superresolution": "super-resolution", "pixels": "raw pixels", "scratch": "training from scratch",
 }  # fmt: skip
 CONTROL_ADVICE = {
-    "pixels": "a linear model on raw pixels does as well",
-    "untrained": "the features of an untrained network do as well",
+    "pixels": "a linear model on raw pixels does as well (selfsup baseline pixels writes a run of them)",
+    "scattering": "a linear model on fixed wavelets does as well (selfsup baseline scattering writes a run of them)",
+    "untrained": "the features of an untrained network do as well (selfsup baseline untrained writes a run of them)",
     "scratch": "train a network on the labels alone",
 }
 FEW_SEEDS, FEW_TEST_IMAGES = 3, 100
@@ -217,7 +218,10 @@ def smaller_budgets(
         words = f"With {budget_words(budget, sizes[budget])}: "
         reached = f"{name_of(decision.best)} {percent(arms.interval(decision.best))}"
         if decision.verdict == "do_not_pretrain":
-            said.append(f"{words}no method is shown to be worth it (the best, {reached}).")
+            strongest = max(arms.names("control"), key=arms.mean, default=None)
+            ahead = strongest is not None and arms.mean(strongest) > arms.mean(decision.best)
+            control = f"; {name_of(strongest)} {percent(arms.interval(strongest))}" if strongest and ahead else ""
+            said.append(f"{words}no method is shown to be worth it (the best, {reached}{control}).")
         elif decision.verdict == "tie":
             others = listed([name_of(name) for name in decision.ties if name != decision.best])
             said.append(f"{words}{reached}, tied with {others}.")

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from selfsup import processes
 from selfsup.data.images import ImageStore
+from selfsup.data.rounds import Rounds
 from selfsup.draws import mix
 from selfsup.method import Batch
 
@@ -24,13 +25,21 @@ class Batches:
         steps: batches in the whole run.
         seed: of the order.
         device: where the batches shall lie.
+        most_rounds: of the whole run; a round, which a method prepares, is an epoch or longer.
     """
 
-    def __init__(self, images: ImageStore, batch_size: int, steps: int, seed: int, device: torch.device) -> None:
+    def __init__(
+        self,
+        images: ImageStore,
+        batch_size: int,
+        steps: int,
+        seed: int,
+        device: torch.device,
+        most_rounds: int = 20,
+    ) -> None:
         self.images, self.batch_size, self.steps, self.seed, self.device = images, batch_size, steps, seed, device
         self.per_epoch = len(images) // batch_size
-        # clustering and the like happen once an epoch, but neither hundreds of times nor never in a short run
-        self.per_round = max(self.per_epoch, -(-steps // 20))
+        self.rounds = Rounds(max(1, self.per_epoch), most_rounds)
         self.waited = 0.0
         self._resident = _resident(images, device)
 
@@ -41,7 +50,7 @@ class Batches:
             step: the first batch.
             order: image numbers [N] in the order they shall come in this round; None: a fresh permutation per epoch.
         """
-        stop = min(self.steps, (step // self.per_round + 1) * self.per_round)
+        stop = self.round_of(step)[1]
         with ThreadPoolExecutor(1) as reader:
             ahead = reader.submit(self._read, step, order)
             while step < stop:
@@ -54,13 +63,17 @@ class Batches:
                 yield batch
                 step += 1
 
+    def round_of(self, step: int) -> tuple[int, int]:
+        """Give the first batch of the round that a batch lies in, and of the next."""
+        return self.rounds.around(step, self.steps)
+
     def index_of(self, step: int, order: Tensor | None) -> Int[np.ndarray, "B"]:
         """Say which images the global batch of a step holds."""
         if order is None:
             epoch, place = divmod(step, self.per_epoch)
             numbers = np.random.default_rng(mix(self.seed, epoch)).permutation(len(self.images))
             return numbers[place * self.batch_size : (place + 1) * self.batch_size]
-        first = step % self.per_round * self.batch_size
+        first = (step - self.round_of(step)[0]) * self.batch_size
         return order.numpy()[np.arange(first, first + self.batch_size) % len(order)]
 
     def _read(self, step: int, order: Tensor | None) -> tuple[Tensor, Tensor]:

@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Num, UInt8
 
 from selfsup.data import pillow, tiff
-from selfsup.data.deep import Deep, NeedsRange, deep_square
+from selfsup.data.deep import Deep, NeedsRange, deep_square, value_range
 from selfsup.data.faults import CUT, NoImage, Unusable, check_size, reason
 from selfsup.data.headers import HEAD, Header, read_header
 from selfsup.data.listing import IMAGE_FILES, extension
@@ -71,6 +71,30 @@ def decode(
     except Exception as error:  # any decoder, any error: a run never dies of a file
         raise Unusable(reason(error, header.kind, extension(path))) from error
     return Picture(pixels, digest, width, height, traits)
+
+
+def whole(path: str) -> UInt8[np.ndarray, "H W 3"]:
+    """Decode the first frame of a file at full size: upright, RGB.
+
+    What has more than 8 bits becomes black to white by the range of its own values.
+
+    Raises:
+        Unusable: with the reason.
+    """
+    from selfsup.data.arrays import Values, as_bytes
+
+    source, header, _ = _open(path)
+    try:
+        picture = _deep_values(source, header) or pillow.whole(source, header)
+        if isinstance(picture, Deep):
+            values = picture.values[: 1 if len(picture.values) < 3 else 3]
+            found = values.reshape(-1)[:: max(1, values.size // 2**20)]
+            picture = as_bytes(values[None], Values(*value_range(found[np.isfinite(found)])))[0]
+    except Unusable:
+        raise
+    except Exception as error:
+        raise Unusable(reason(error, header.kind, extension(path))) from error
+    return np.ascontiguousarray(picture.transpose(1, 2, 0))
 
 
 def deep_sample(path: str, most: int = 65536) -> tuple[str, Num[np.ndarray, " n"]]:
@@ -136,17 +160,27 @@ def _read(
                 return square(small, size), header.width, header.height, ()
         if header.plain and reduced == 1:
             return _by_torchvision(decoders, source, header, size)
-        if header.deep:
-            deep = decoders.png(_tensor(source), _UNCHANGED, True).numpy()
-            deep = deep if len(deep) % 2 else deep[:-1]  # without transparency
-            return Deep("16-bit", deep), deep.shape[2], deep.shape[1], ()
-    if header.kind == "tiff":
-        with alone:
-            values = tiff.read_deep(source)
-        if values is not None:
-            kind = "float" if values.dtype.kind == "f" else f"{8 * values.dtype.itemsize}-bit"
-            return Deep(kind, values), values.shape[2], values.shape[1], ()
+    with alone if header.kind == "tiff" else nullcontext():
+        deep = _deep_values(source, header)
+    if deep is not None:
+        return deep, deep.values.shape[2], deep.values.shape[1], ()
     return pillow.read(source, header, size, alone)
+
+
+def _deep_values(source: bytes | str, header: Header) -> Deep | None:
+    """Give all values of a TIFF or PNG with more than 8 bits that Pillow would not read, or not keep."""
+    if header.kind == "tiff":
+        values = tiff.read_deep(source)
+        if values is None:
+            return None
+        return Deep("float" if values.dtype.kind == "f" else f"{8 * values.dtype.itemsize}-bit", values)
+    if not (header.deep and isinstance(source, bytes) and 0 < header.width * header.height <= HUGE_PIXELS):
+        return None
+    decoders = torchvision_decoders()
+    if decoders is None:
+        return None
+    values = decoders.png(_tensor(source), _UNCHANGED, True).numpy()
+    return Deep("16-bit", values if len(values) % 2 else values[:-1])  # without transparency
 
 
 class _Decoders(NamedTuple):

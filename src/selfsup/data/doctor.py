@@ -126,7 +126,7 @@ def _pixels(images: ImageStore, chosen: np.ndarray) -> list[Finding]:
         pixels = images.rows(some).astype(np.float32)
         colour = (pixels.max(1) - pixels.min(1)).max((1, 2))  # JPEG leaves gray images a level or two of colour
         gray.append(colour <= 8)
-        spread.append(pixels.std((1, 2, 3)))
+        spread.append(pixels.std((2, 3)).max(1))  # of each channel: one colour is flat too
         level.append(pixels.mean((1, 2, 3)))
     is_gray, deviation, brightness = np.concatenate(gray), np.concatenate(spread), np.concatenate(level)
     findings = []

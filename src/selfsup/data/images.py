@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from selfsup.data.cache import cache_folder
-from selfsup.data.listing import Listing, Skipped, check_folder, list_folder
+from selfsup.data.listing import IMAGE_FILES, Listing, Skipped, check_folder, extension, list_folder
 from selfsup.data.progress import Progress, silent
 from selfsup.data.store import ImageStore
 from selfsup.errors import InputError
@@ -31,8 +31,8 @@ def open_images(
     Args:
         source: a folder (any depth, names, sizes and formats), the folder of CIFAR-10's binary version, a .npy file,
             an array or tensor [N, 3, H, W], [N, H, W, 3] or [N, H, W], a data set object with `len` and items that
-            are images or (image, label), or "scenes", "scenes:COUNT" or "scenes:COUNT:SEED"; "plain-scenes" in its
-            place draws the things on a plain ground, without a room.
+            are images or (image, label), a `SingleImage`, or "scenes", "scenes:COUNT" or "scenes:COUNT:SEED";
+            "plain-scenes" in its place draws the things on a plain ground, without a room.
         image_size: side in pixels of what an encoder will see.
         store_size: side in pixels of what is stored; 8/7 of `image_size` by default, but not above the short side
             that is typical of the source, and never below `image_size`.
@@ -76,7 +76,10 @@ def _open(
     from selfsup.data.arrays import is_array, open_array, open_npy
     from selfsup.data.cifar import cifar_files, open_cifar
     from selfsup.data.items import open_items
+    from selfsup.data.single import SingleImage, open_single
 
+    if isinstance(source, SingleImage):
+        return open_single(source, image_size, store_size, cache, workers, progress)
     if is_drawn(source):
         return open_scenes(source, image_size, store_size, cache, workers, progress)[0]
     if is_array(source):
@@ -91,6 +94,10 @@ def _open(
     path = Path(source).expanduser()
     if path.suffix == ".npy" and path.is_file():
         return open_npy(path, image_size, store_size, cache_folder(cache), progress)
+    if path.is_file() and extension(path.name) in IMAGE_FILES:
+        raise InputError(
+            f"{path} is one image; give a folder of images, or train on crops of this one with --single-image 10000."
+        )
     check_folder(path)
     if cifar_files(path):
         return open_cifar(path, image_size, store_size, cache_folder(cache), progress)[0]

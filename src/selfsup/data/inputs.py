@@ -1,4 +1,4 @@
-"""Open what an encoder reads: images, or signals."""
+"""Open what an encoder reads: images, or signals, or crops of a single image."""
 
 from pathlib import Path
 from typing import Any
@@ -6,7 +6,8 @@ from typing import Any
 from selfsup.data.images import ImageStore, open_images
 from selfsup.data.progress import Progress, silent
 from selfsup.data.signals import open_signals, signal_length
-from selfsup.data.sizes import natural_size
+from selfsup.data.single import SingleImage, single_image, single_side
+from selfsup.data.sizes import natural_size, rounded
 from selfsup.errors import InputError
 from selfsup.networks.names import reads_signals
 
@@ -47,6 +48,32 @@ def open_inputs(
     return signals
 
 
-def size_for(encoder: str, source: Any) -> int:
-    """Choose the size that an encoder sees where none was asked for: a natural one of images, signals whole."""
+def size_for(encoder: str, source: Any, crops: int | None = None) -> int:
+    """Choose the size that an encoder sees where none was asked for: a natural one of images, signals whole.
+
+    Of `crops` of an image, one that its windows offer.
+    """
+    if crops is not None and not isinstance(source, SingleImage):
+        return rounded(single_side(source))
     return signal_length(source) if reads_signals(encoder) else natural_size(source)
+
+
+def source_of(
+    encoder: str, data: Any, size: int, store_size: int | None, crops: int | None, noise: float | None
+) -> Any:
+    """Give what `pretrain` trains on: its data as they are, or so many crops of the images that they name.
+
+    Raises:
+        InputError: if crops of signals or of crops are asked for, or noise without crops.
+    """
+    if crops is None:
+        if noise is not None:
+            raise InputError(
+                f"Noise of {noise} is added to crops of a single image, and none were asked for; add --single-image."
+            )
+        return data
+    if reads_signals(encoder):
+        raise InputError(f"Crops are cut from images, and the encoder {encoder} reads signals; try small.")
+    if isinstance(data, SingleImage):
+        raise InputError(f"The data are {data} already; leave single_image out.")
+    return single_image(data, crops, size, store_size, noise or 0.0)

@@ -41,18 +41,38 @@ def read(
         need += width * height * 6 if progressive else 0  # libjpeg holds all coefficients, at full size
         check_size(width, height, need)
         with alone if need > _LARGE else nullcontext():
-            image.load()
-            turned = _orientation(image)
+            turned = _loaded(image, source, header)
             if turned > 4:
                 width, height = height, width
             kind = deep_kind(image.mode)
             if kind is not None:
                 return Deep(kind, upright(np.asarray(image)[None], turned)), width, height, ()
-            if header.kind == "jpeg" and isinstance(source, bytes) and _ends_gray(image) and not complete(source):
-                raise Unusable(CUT)
             pixels, traits = _rgb_square(image, size)
     traits += ("shallow",) if header.deep else ()
     return upright(pixels, turned), width, height, traits
+
+
+def whole(source: bytes | str, header: Header) -> UInt8[np.ndarray, "3 H W"] | Deep:
+    """Give all of an upright picture at full size, or all values of one with more than 8 bits."""
+    from PIL import Image
+
+    file = io.BytesIO(source) if isinstance(source, bytes) else source
+    with Image.open(file, formats=_formats(bool(header.kind))) as image:
+        check_size(*image.size, image.width * image.height * _BYTES.get(image.mode, 4))
+        turned = _loaded(image, source, header)
+        kind = deep_kind(image.mode)
+        if kind is not None:
+            return Deep(kind, upright(np.asarray(image)[None], turned))
+        return upright(np.asarray(rgb(image)[0]).transpose(2, 0, 1), turned)
+
+
+def _loaded(image: Any, source: bytes | str, header: Header) -> int:
+    """Load an opened image; give its orientation. Raises Unusable if a part of it is missing."""
+    image.load()
+    gray = header.kind == "jpeg" and deep_kind(image.mode) is None and _ends_gray(image)
+    if gray and isinstance(source, bytes) and not complete(source):
+        raise Unusable(CUT)
+    return _orientation(image)
 
 
 def upright(pixels: Shaped[np.ndarray, "C H W"], orientation: int) -> Shaped[np.ndarray, "C H2 W2"]:

@@ -18,7 +18,11 @@ def natural_size(source: Any) -> int:
     Raises:
         InputError: if there are no images.
     """
-    side = _typical_side(source)
+    return rounded(_typical_side(source))
+
+
+def rounded(side: int) -> int:
+    """Round a side in pixels down to a multiple of 32, from 32 to 96."""
     return min(LARGEST, max(SMALLEST, side // 32 * 32))
 
 
@@ -28,7 +32,10 @@ def _typical_side(source: Any) -> int:
     from selfsup.data.cifar import cifar_files
     from selfsup.data.folder import short_sides
     from selfsup.data.listing import check_folder, list_folder
+    from selfsup.data.single import SingleImage
 
+    if isinstance(source, SingleImage):
+        return source.size
     if is_drawn(source):
         return 64
     if isinstance(source, str | Path):

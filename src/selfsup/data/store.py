@@ -3,11 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float32, Integer, UInt8
 
 from selfsup.data.listing import Skipped
+
+if TYPE_CHECKING:
+    from selfsup.data.single import SingleImage
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +43,8 @@ class ImageStore:
     """What was special about each image, where known: words such as alpha, cmyk, frames, 16-bit."""
     folder: Path | None = None
     """The cache folder that holds all of these images and nothing else, if there is one."""
+    made_by: "SingleImage | None" = None
+    """What these are crops of, if they are crops of one image or a few."""
 
     def __len__(self) -> int:
         return len(self.names)

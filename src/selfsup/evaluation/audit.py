@@ -62,6 +62,8 @@ def audit(
     """
     found = run if isinstance(run, Run) else Run.open(run)
     config = found.config
+    if found.is_baseline:
+        raise InputError(f"Nothing was trained in the baseline {str(found.folder)!r}, so there is no task to audit.")
     missing = {"method", "encoder", "image_size", "store_size", "seed", "resolved"} - set(config)
     if missing:
         raise InputError(f"The run {str(found.folder)!r} has a config.yaml without {', '.join(sorted(missing))}.")

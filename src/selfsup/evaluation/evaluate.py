@@ -20,7 +20,7 @@ from selfsup.evaluation.protocols import protocol, run_protocol
 from selfsup.evaluation.saved import SavedProbe
 from selfsup.memory import keep_pages
 from selfsup.networks.encoders import Encoder, build_encoder, load_encoder, reestimate_norms
-from selfsup.networks.names import reads_signals
+from selfsup.networks.names import WAYS, reads_signals
 from selfsup.progress import Progress, silent
 from selfsup.run import Run, write_json
 
@@ -48,8 +48,10 @@ def evaluate(
 ) -> dict[str, Any]:
     """Probe every stage of a run's encoder at several label budgets, beside the same network untrained.
 
+    A run of `baseline` stands alone, unless its filters were made from images: then beside plain random weights.
+
     Args:
-        run: run folder made by `pretrain`.
+        run: run folder made by `pretrain` or `baseline`.
         labels: class folders, train/val/test folders of class folders, a CSV of path,label[,group], a flat folder
             with `pattern`, `scenes` or `plain-scenes`; for signals a folder of `signals.npy` and `labels.npy`.
         pattern: regular expression with one group that finds the label in a file name.
@@ -83,12 +85,14 @@ def evaluate(
         data = open_labelled(labels, encoder.image_size, pattern=pattern, group=group, cache=cache, progress=progress)
     opened = _Opened(data, label_budgets, draws, seed)
     trained = _Arm(_method_of(folder), encoder)
-    untrained = _Arm(UNTRAINED, _untrained(folder, encoder, data.images, opened.notes).to(place))
-    for arm in (trained, untrained):
+    arms = [trained]
+    if not Run(folder).is_baseline or (folder / "untrained.safetensors").is_file():
+        arms.append(_Arm(UNTRAINED, _untrained(folder, encoder, data.images, opened.notes).to(place)))
+    for arm in arms:
         arm.probe(opened, max_width, progress)
         for name in protocols:
             arm.run(name, opened, protocol_epochs, progress)
-    result = _result(opened, [trained, untrained], _seed_of(folder))
+    result = _result(opened, arms, _seed_of(folder))
     file = Path(out) if out is not None else folder / "evaluation" / f"{_file_name(labels)}.json"
     saved = _save_probe(trained, opened, max_width, folder)
     write_json(file, result | {"probe": {"stage": saved.stage, "lambda": saved.probe.lambda_, "labels": saved.labels}})
@@ -236,12 +240,13 @@ def _untrained(folder: Path, encoder: Encoder, images: ImageStore, notes: list[s
     few = images.select(np.unique(np.linspace(0, len(images) - 1, min(1024, len(images))).astype(np.int64)))
     reestimate_norms(untrained, (batch for _, batch in batches(few, encoder.image_size, 128, device_of(untrained))))
     notes.append("The run has no untrained.safetensors; the untrained network's norms were estimated on these images.")
+    if (folder / "config.yaml").is_file() and Run(folder).config.get("init") in WAYS:
+        notes.append("It has random weights, not the filters that training began with.")
     return untrained
 
 
 def _method_of(folder: Path) -> str:
-    file = folder / "config.yaml"
-    return str(Run(folder).config.get("method", folder.name)) if file.is_file() else folder.name
+    return Run(folder).arm
 
 
 def _seed_of(folder: Path) -> int:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
 
 import numpy as np
 import torch
@@ -66,15 +67,6 @@ def vectors(
     return np.concatenate(rows)
 
 
-def pixel_features(images: ImageStore, side: int = 16, batch_size: int = 1024) -> Float[np.ndarray, "N _"]:
-    """Give the images themselves, averaged down to side x side pixels, as features [N, 3*side*side]."""
-    rows = [
-        F.adaptive_avg_pool2d(batch, min(side, batch.shape[-1])).flatten(1).numpy()
-        for _, batch in batches(images, None, batch_size, torch.device("cpu"))
-    ]
-    return np.concatenate(rows)
-
-
 def pooled(maps: Float[Tensor, "B C *s"], max_width: int) -> Float[Tensor, "B _"]:
     """Average-pool maps to the largest square with at most max_width features, never above their own size.
 
@@ -126,5 +118,5 @@ def device_named(name: str) -> torch.device:
 
 
 def device_of(module: nn.Module) -> torch.device:
-    """Say where a module's parameters are."""
-    return next(module.parameters()).device
+    """Say where a module's parameters are, or where there are none its buffers."""
+    return next(chain(module.parameters(), module.buffers())).device

@@ -13,12 +13,12 @@ from torch import Tensor, nn
 
 from selfsup.data.batches import as_floats
 from selfsup.data.images import open_images
-from selfsup.data.inputs import open_inputs
+from selfsup.data.inputs import open_inputs, source_of
 from selfsup.errors import InputError
 from selfsup.networks import fitting, seeing
 from selfsup.networks.encoders import Encoder, load_encoder, write_weights
 from selfsup.networks.files import read_tensors
-from selfsup.networks.names import BUILT_IN, OF_SIGNALS, reads_signals
+from selfsup.networks.names import OURS, reads_signals
 from selfsup.progress import Progress, silent
 from selfsup.run import Run, read_yaml
 from selfsup.views import crops
@@ -56,10 +56,12 @@ class ExportReport:
         missing = f"missing there: {', '.join(self.missing)} (the classifier)" if self.missing else "nothing is missing"
         lines = [
             f"{self.file}: {self.encoder}, loaded again by {self.reader}.",
-            f"{self.matched} of {self.tensors} tensors matched; {missing}.",
+            f"{self.matched} of {self.tensors} tensors matched; {missing}."
+            if self.tensors
+            else f"{self.encoder} has no tensors: the file says how to build it.",
             f"Largest difference of features on {self.images} images ({self.source}): {self.largest_difference:.2g}.",
         ]
-        if self.encoder in BUILT_IN + OF_SIGNALS:
+        if self.encoder in OURS:
             lines.append(f"timm has no {self.encoder}; load it with selfsup:")
         lines.append(f"It takes {self.takes}.")
         return "\n".join([*lines, "", *(f"    {line}" for line in self.snippet.splitlines())])
@@ -91,7 +93,7 @@ def export(
     encoder = load_encoder(folder).eval()
     batch, source = _real_images(encoder, folder, images, cache, progress)
     write_weights(encoder, file)
-    if encoder.name in BUILT_IN + OF_SIGNALS:
+    if encoder.name in OURS:
         return _by_selfsup(encoder, file, batch, source)
     return _by_timm(encoder, file, batch, source)
 
@@ -155,7 +157,11 @@ def _taken_by_timm(encoder: Encoder) -> str:
 def _by_selfsup(encoder: Encoder, file: Path, batch: Float[Tensor, "B C *S"], source: str) -> ExportReport:
     again = load_encoder(file).eval()
     signals = reads_signals(encoder.name)
-    sees = {"lightness": ", and sees its lightness alone", "halves": ", and sees its lightness and its colour apart"}
+    sees = {
+        "lightness": ", and sees its lightness alone",
+        "edges": ", and sees its edges alone",
+        "halves": ", and sees its lightness and its colour apart",
+    }
     takes = (
         "signals in the units of those it was trained on" if signals else "RGB in [0, 1]" + sees.get(encoder.sees, "")
     )
@@ -210,7 +216,10 @@ def _real_images(
     signals, source = reads_signals(encoder.name), images
     if source is None and (folder / "config.yaml").is_file():
         config = read_yaml(folder / "config.yaml")
-        source, store_size = config.get("data"), config.get("store_size")
+        store_size = config.get("store_size")
+        source = source_of(
+            encoder.name, config.get("data"), size, store_size, config.get("single_image"), config.get("single_noise")
+        )
     try:
         store = open_inputs(
             encoder.name, "scenes:64" if source is None else source, size, channels=encoder.shape[0],

@@ -2,7 +2,9 @@
 
 import difflib
 import importlib
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from selfsup.errors import InputError
 
@@ -42,6 +44,10 @@ METHODS = {
     "exemplar": Entry(
         "exemplar", "Exemplar", "contrastive", "tell every image from all others, however it was changed"
     ),
+    "deepcluster": Entry(
+        "deepcluster", "DeepCluster", "clustering", "cluster the features, say each image's cluster, and begin again"
+    ),
+    "nat": Entry("nat", "NAT", "clustering", "send each image to a point of random noise, which images may swap"),
     "simclr": Entry("simclr", "SimCLR", "contrastive", "pull two views of an image together, push others away"),
 }
 
@@ -53,6 +59,15 @@ def entry(name: str) -> Entry:
         hint = f"did you mean {near[0]}?" if near else f"choose one of {', '.join(METHODS)}."
         raise InputError(f"There is no method {name!r}; {hint}")
     return METHODS[name]
+
+
+def sees(name: str, arguments: Mapping[str, Any] = MappingProxyType({})) -> str:
+    """Say what of an image the encoder of a method sees: its argument `sees`, or else what its class says."""
+    import inspect  # for those alone who ask: the table itself costs nothing
+
+    kind = load(name)
+    choice = inspect.signature(kind).parameters.get("sees")
+    return kind.sees if choice is None else str(arguments.get("sees", choice.default))
 
 
 def load(name: str) -> "type[Method]":

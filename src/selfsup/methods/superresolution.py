@@ -169,7 +169,8 @@ class SuperResolution(Method):
         # what is alike all around is taken out: its weights would all move together, and far at every step
         sharper = self.sharpen(edge - around)
         # the views' layout: sums of unlike layouts are several times slower
-        return base + sharper.to(base.dtype).contiguous() + detail.to(base.dtype).contiguous()
+        enlarged: Tensor = base + sharper.to(base.dtype).contiguous() + detail.to(base.dtype).contiguous()
+        return enlarged
 
     def measured(
         self, made: Float[Tensor, "B 3 S S"], given: Float[Tensor, "B 3 S S"], clean: Float[Tensor, "B 3 S S"]

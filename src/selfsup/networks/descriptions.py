@@ -8,7 +8,7 @@ from typing import Any
 from selfsup.errors import InputError
 from selfsup.networks.names import OF_SIGNALS
 
-SEEN = ("colour", "lightness", "halves")
+SEEN = ("colour", "lightness", "edges", "halves")
 """What an encoder may see of an image; nothing written means colour."""
 
 

@@ -15,8 +15,10 @@ from selfsup.errors import InputError
 from selfsup.networks import built_in, fitting, seeing, signals, trunks
 from selfsup.networks.descriptions import SEEN, find_description
 from selfsup.networks.files import copy_into, read_tensors, same_shape, write_atomically
-from selfsup.networks.names import BUILT_IN, OF_SIGNALS, architecture, check_encoder_name, reads_signals
+from selfsup.networks.fixed import Pixels
+from selfsup.networks.names import BUILT_IN, FIXED, OURS, architecture, check_encoder_name, reads_signals
 from selfsup.networks.norm import reestimate_norms
+from selfsup.networks.scattering import Scattering
 
 __all__ = [
     "IMAGENET_MEAN", "IMAGENET_STD", "Encoder", "behind_last_map", "build_encoder", "check_encoder_name",
@@ -26,17 +28,20 @@ __all__ = [
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
-_BUILDERS: dict[str, Callable[[int, int, int], built_in.Stack]] = {
+_BUILDERS: dict[str, Callable[[int, int, int], nn.Module]] = {
     "small": built_in.small,
     "alexnet": built_in.alexnet,
     "nin": lambda _, channels, divisor: built_in.nin(channels, divisor),
+    "scattering": lambda image_size, _, __: Scattering(image_size),
+    "pixels": lambda _, __, ___: Pixels(),
 }
 
 
 class Encoder(nn.Module):
     """A stack of named stages that takes RGB images in [0, 1] and normalizes them itself.
 
-    What of an image it `sees` is a matter of its own: `colour`, `lightness`, or both in `halves` (see `seeing`).
+    What of an image it `sees` is a matter of its own: `colour`, `lightness`, `edges`, or colour and lightness in
+    `halves` (see `seeing`).
     An encoder of signals takes [B, C, L] in place of [B, 3, S, S] and gives maps [B, C, l]; its `image_size` is L.
 
     Use `build_encoder` or `load_encoder` to get one. Heads train on `vector`: all parameters get a
@@ -45,7 +50,7 @@ class Encoder(nn.Module):
     Attributes:
         name: as timm or this package calls it.
         image_size: side of the images in pixels.
-        sees: `colour`, `lightness` or `halves`.
+        sees: `colour`, `lightness`, `edges` or `halves`.
         width: channels of the last map.
         side: of the last map.
         vector_width: length of the vector.
@@ -98,14 +103,21 @@ class Encoder(nn.Module):
         maps, vectors = zip(*found, strict=True)
         return _joined(maps), _joined(vectors)
 
-    def normalize(self, images: Float[Tensor, "B c *S"]) -> Float[Tensor, "B c *S"]:
-        """Put images in [0, 1] into the units the network reads; 0 is then the mean colour, or gray."""
-        if self.sees != "colour":
+    def normalize(self, images: Float[Tensor, "B c *S"]) -> Float[Tensor, "B _ *S"]:
+        """Put images in [0, 1] into the units the network reads; 0 is then the mean colour, or gray, or no edge."""
+        if self.sees in ("lightness", "halves"):
             return seeing.normalize(self.sees, images)
-        return (images - self._per_channel(self.mean)) / self._per_channel(self.std)
+        standard = (images - self._per_channel(self.mean)) / self._per_channel(self.std)
+        return seeing.edges(standard, whole=self.name not in BUILT_IN) if self.sees == "edges" else standard
 
     def denormalize(self, values: Float[Tensor, "B *shape"]) -> Float[Tensor, "B *shape"]:
-        """Undo `normalize`: give the images that the network would read as these values."""
+        """Undo `normalize`: give the images that the network would read as these values.
+
+        Raises:
+            InputError: if the network sees edges, from which no image follows.
+        """
+        if self.sees == "edges":
+            raise InputError("An encoder that sees edges cannot show what it read as an image; let it see colour.")
         if self.sees != "colour":
             return seeing.denormalize(self.sees, values)
         return values * self._per_channel(self.std) + self._per_channel(self.mean)
@@ -155,14 +167,15 @@ def build_encoder(
     """Build an encoder with random weights; nothing is ever downloaded.
 
     Args:
-        name: `small`, `alexnet`, `nin` or any name of timm's; `small1d` for signals.
+        name: `small`, `alexnet`, `nin` or any name of timm's; `scattering` and `pixels`, which have no parameters;
+            `small1d` for signals.
         image_size: side of the images in pixels, 32 to 224; length of signals in samples.
         seed: the same seed gives the same weights, whatever was drawn before, and leaves torch's
             generator as it was. None: weights are drawn from torch's generator.
         mean: of each channel; by default ImageNet's, in [0, 1], and 0 for signals of one channel.
         std: of each channel; by default ImageNet's, and 1 for signals.
-        sees: `colour`; `lightness` of CIE Lab, whatever mean and std; or `halves`, two networks of half the width for
-            lightness and colour (two whole ones of timm's).
+        sees: `colour`; `lightness` of CIE Lab, whatever mean and std; `edges`, Sobel's two maps of the gray image; or
+            `halves`, two networks of half the width for lightness and colour (two whole ones of timm's).
 
     Raises:
         InputError: if there is no such encoder or it cannot take images of this size.
@@ -172,7 +185,9 @@ def build_encoder(
         raise InputError(f"An encoder sees {', '.join(SEEN[:-1])} or {SEEN[-1]}, got {sees!r}.")
     if reads_signals(name) and sees != "colour":
         raise InputError(f"{name} reads signals, which have no {sees} to see; use an encoder of images such as small.")
-    ours = name in BUILT_IN + OF_SIGNALS
+    if name in FIXED and sees != "colour":
+        raise InputError(f"{name} sees colour, got sees={sees!r}; leave it out.")
+    ours = name in OURS
     arguments, stem = ({}, {}) if ours else fitting.fit_to_size(architecture(name), image_size)
     usual = ((0.0,), (1.0,)) if reads_signals(name) else (IMAGENET_MEAN, IMAGENET_STD)
     description = {
@@ -267,9 +282,11 @@ def _inner(
 ) -> nn.Module:
     if reads_signals(name):
         return signals.small1d(image_size, channels)
-    whole = name not in BUILT_IN
+    whole = name not in BUILT_IN + FIXED
 
     def build(channels: int, divisor: int = 1) -> nn.Module:
         return fitting.create(name, arguments, stem) if whole else _BUILDERS[name](image_size, channels, divisor)
 
-    return seeing.Halves(lambda channels: build(channels, 2), whole) if sees == "halves" else build(channels)
+    if sees == "halves":
+        return seeing.Halves(lambda channels: build(channels, 2), whole)
+    return build(2 if sees == "edges" else channels)

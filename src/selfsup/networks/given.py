@@ -30,10 +30,12 @@ def load_weights(encoder: Encoder, file: Path | str) -> Matched:
     tensors, metadata = read_tensors(Path(file))
     about = find_description(Path(file), metadata, beside_first=False)
     seen = "colour" if about is None else about.get("sees", "colour")
-    if seen not in ("colour", encoder.sees):  # weights for RGB are a fair start for three times lightness
+    # weights for RGB are a fair start for three times lightness, and none for edges
+    if seen != encoder.sees and (seen != "colour" or encoder.sees == "edges"):
+        fair = "" if encoder.sees == "edges" else "for RGB, or from those "
         raise InputError(
             f"{file} holds an encoder that sees {seen}, and this one sees {encoder.sees}; start from weights "
-            "for RGB, or from those of the same method."
+            f"{fair}of the same method."
         )
     wanted, found = trained_tensors(encoder), fitting_tensors(encoder, tensors)
     if len(found) < 0.95 * len(wanted):

@@ -9,10 +9,19 @@ from pathlib import Path
 from selfsup.errors import InputError
 
 BUILT_IN = ("small", "alexnet", "nin")
-"""Encoders of this package for images; all other names of such are timm's."""
+"""Networks of this package for images that are trained; all other names of such are timm's."""
+
+FIXED = ("scattering", "pixels")
+"""Encoders of this package for images without parameters: there is nothing to train."""
 
 OF_SIGNALS = ("small1d",)
 """Encoders of this package for signals [B, C, L]."""
+
+OURS = BUILT_IN + FIXED + OF_SIGNALS
+"""Encoders that timm does not have."""
+
+WAYS = ("random", "pca", "kmeans")
+"""Ways to make first weights from images, see `networks.filters`."""
 
 SMALLEST, LARGEST = 32, 224
 """Sides in pixels that the encoders are made for."""
@@ -33,11 +42,24 @@ def check_encoder_name(name: str, image_size: int | None = None) -> None:
         return
     if image_size is not None and not SMALLEST <= image_size <= LARGEST:
         raise InputError(f"Encoders take images of {SMALLEST} to {LARGEST} pixels, got {image_size}.")
-    if name in BUILT_IN or architecture(name) in timm_names():
+    if name in OURS or architecture(name) in timm_names():
         return
-    near = difflib.get_close_matches(name, [*BUILT_IN, *OF_SIGNALS, *timm_names()], n=3, cutoff=0.5)
+    near = difflib.get_close_matches(name, [*OURS, *timm_names()], n=3, cutoff=0.5)
     would_do = ", ".join(near or [*BUILT_IN, "resnet18"])
     raise InputError(f"There is no encoder {name!r}; did you mean {would_do}? Any timm name will do.")
+
+
+def refuse_training(name: str) -> None:
+    """Refuse an encoder without parameters where one is to be trained.
+
+    Raises:
+        InputError: naming the command that writes a run of it.
+    """
+    if name in FIXED:
+        raise InputError(
+            f"{name} has no parameters, so there is nothing to train; selfsup baseline {name} DATA writes a run of it, "
+            "and --encoder small is one that learns."
+        )
 
 
 def reads_signals(name: str) -> bool:

@@ -1,8 +1,9 @@
-"""What of an image a network reads: all of it, its lightness, or lightness and colour with a network for each.
+"""What of an image a network reads: all of it, its lightness, its edges, or lightness and colour by a network for each.
 
 Images always go in as RGB in [0, 1]. A network that sees lightness gets it on three equal channels, so that
-any network for RGB fits. Two halves are two networks without any connection: what one sees never reaches the
-other, and their maps and vectors stand side by side, those of lightness first.
+any network for RGB fits. Edges are two channels (networks made for RGB get zeros on a third), by fixed filters
+that nothing trains. Two halves are two networks without any connection: what one sees never reaches the other,
+and their maps and vectors stand side by side, those of lightness first.
 """
 
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from collections.abc import Callable
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from selfsup.views import lab
 
@@ -41,6 +43,23 @@ class Halves(nn.Module):
         return [(self.lightness, light), (self.colour, colour)]
 
 
+def edges(standard: Float[Tensor, "B 3 S S"], whole: bool) -> Float[Tensor, "B _ S S"]:
+    """Give the edges of an image: how its gray falls to the right and rises to the top, by Sobel's filters.
+
+    Args:
+        standard: normalized images; gray is the mean of their three channels, and 0 what lies outside.
+        whole: whether the network takes three channels; zeros are the third.
+
+    Written as differences, which autocast leaves in float32. Source: facebookresearch/deepcluster, models/alexnet.py.
+    """
+    gray = F.pad(standard.mean(1, keepdim=True), (1, 1, 1, 1))
+    falls = gray[..., :-2] - gray[..., 2:]
+    smooth = gray[..., :-2] + 2 * gray[..., 1:-1] + gray[..., 2:]
+    across = falls[..., :-2, :] + 2 * falls[..., 1:-1, :] + falls[..., 2:, :]
+    upward = smooth[..., :-2, :] - smooth[..., 2:, :]
+    return torch.cat([across, upward, *([torch.zeros_like(across)] if whole else [])], dim=1)
+
+
 def normalize(sees: str, images: Float[Tensor, "B 3 S S"]) -> Float[Tensor, "B 3 S S"]:
     """Give standardized lightness three times, or (for halves) standardized L, a and b."""
     if sees == "lightness":
@@ -60,6 +79,11 @@ def denormalize(sees: str, values: Float[Tensor, "B 3 S S"]) -> Float[Tensor, "B
 
 def in_words(sees: str, whole: bool) -> str:
     """Say what a network gets that was made for RGB, of networks that see no colour or come in halves."""
+    if sees == "edges":
+        return (
+            "Sobel's two maps (left less right, top less bottom, edges of the image padded with 0) of the mean of the "
+            f"three normalized channels{', with zeros on a third channel' if whole else ''}"
+        )
     light = f"(L - {MEAN[0]:g}) / {STD[0]:g}"
     colour = f"a / {STD[1]:g} and b / {STD[2]:g}"
     lightness = f"{light} on each of three channels" if whole else light

@@ -19,6 +19,9 @@ LABELS = {
     "dae": "denoising",
     "pixels": "raw pixels",
     "raw_pixels": "raw pixels",
+    "random": "random filters",
+    "pca": "PCA filters",
+    "kmeans": "k-means filters",
     "untrained": "untrained",
     "scratch": "from scratch",
 }

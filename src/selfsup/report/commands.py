@@ -30,7 +30,8 @@ def advice_commands(found: AdviceFiles, runs: Sequence[RunFiles]) -> Section:
 
 def run_commands(run: RunFiles) -> Section:
     """Show how to repeat a run, its settings and versions."""
-    again = f"selfsup pretrain {_quoted(run.arm)} --config {_quoted(run.folder / 'config.yaml')} --out AGAIN"
+    command = "baseline" if run.is_baseline else "pretrain"
+    again = f"selfsup {command} {_quoted(run.arm)} --config {_quoted(run.folder / 'config.yaml')} --out AGAIN"
     blocks: list[Block] = [Code("This run again", again)]
     if run.config:
         blocks.append(Fold("Settings of the run", [Code("config.yaml", settings(run))]))

@@ -41,7 +41,7 @@ def controls_section(
     said = [
         f"All arms with {budget(per_class)}, best first{last}, with 95 % intervals. Differences are paired, in points."
     ]
-    if hardest is not None:
+    if hardest is not None and len(found) > 1:
         strongest = next(arm.label for _, arm, value in found if arm.is_control and value.mean == hardest)
         said.append(
             f"The dashed line is the strongest control, {strongest}: a pretext task has to clear it to be "

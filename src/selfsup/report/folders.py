@@ -41,6 +41,11 @@ class RunFiles:
         return bool(self.summary)
 
     @property
+    def is_baseline(self) -> bool:
+        """Whether nothing was trained."""
+        return "name" in self.config and "method" not in self.config
+
+    @property
     def name(self) -> str:
         """Name the run for a reader: its method and its seed."""
         return self.arm if self.seed is None else f"{self.arm}, seed {self.seed}"
@@ -87,7 +92,7 @@ def read_run(folder: Path, arm: str | None = None, seed: int | None = None) -> R
     config_seed = config.get("seed")
     return RunFiles(
         folder=folder,
-        arm=str(arm or config.get("method") or summary.get("method") or folder.name),
+        arm=str(arm or config.get("method") or config.get("name") or summary.get("method") or folder.name),
         seed=seed if seed is not None else (config_seed if isinstance(config_seed, int) else None),
         config=config,
         encoder=_read_json(folder / "encoder.json", problems),

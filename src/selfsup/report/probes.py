@@ -59,7 +59,8 @@ def read(run: RunFiles) -> Probed:
         return Probed(run.arm)
     name, content = max(evaluations.items(), key=lambda item: len(rows(item[1].get("intervals"))))
     labels = mapping(content.get("labels"))
-    found = [_row(row, _amounts(content)) for row in rows(content.get("intervals")) if estimate(row) is not None]
+    intervals = [row for row in rows(content.get("intervals")) if estimate(row) is not None]
+    found = [_row(row, _amounts(content), run.is_baseline) for row in intervals]
     linear = [row for row in found if row["probe"] == "linear"]
     classes = labels.get("classes")
     others = [visible(other) for other in evaluations if other != name]
@@ -83,12 +84,12 @@ def _amounts(content: Json) -> dict[int | None, float]:
     return {whole(row.get("per_class")): number(row.get("labels")) or 0.0 for row in probed}
 
 
-def _row(row: Json, amounts: dict[int | None, float]) -> Json:
+def _row(row: Json, amounts: dict[int | None, float], is_baseline: bool) -> Json:
     per_class, chosen = whole(row.get("per_class")), row.get("stage") == "chosen"
     stages = row.get("stages") or [row.get("stage")]
     return {
         **row,
-        "kind": "control" if row.get("arm") == UNTRAINED else "method",
+        "kind": "control" if is_baseline or row.get("arm") == UNTRAINED else "method",
         "per_class": per_class,
         "labels": amounts.get(per_class, 0.0),
         "chosen": chosen,

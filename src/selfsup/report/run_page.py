@@ -1,6 +1,6 @@
 """The page about one pretraining run, with its evaluations where there are any."""
 
-from selfsup.report import controls, cost, curves, findings, health, probes, stages, tasks
+from selfsup.report import baselines, controls, cost, curves, findings, health, probes, stages, tasks
 from selfsup.report.arms import Arms
 from selfsup.report.blocks import Headline, Listing, Page, Section
 from selfsup.report.commands import evaluate_command, predict_command, run_commands
@@ -14,7 +14,7 @@ from selfsup.report.words import count, duration, percent, points, sentence, sta
 def run_page(run: RunFiles) -> Page:
     """Put together the page of a run folder, finished or not, evaluated or not."""
     arms = Arms()
-    arm = arms.get(run.arm, "method")
+    arm = arms.get(run.arm, "control" if run.is_baseline else "method")
     probed = probes.read(run)
     found = curves.curve_points(probed.curves, arms)
     missing = f"Nothing was measured with labels yet; {evaluate_command(run)} does that."
@@ -22,9 +22,23 @@ def run_page(run: RunFiles) -> Page:
         stages.stages_section(probed.stages, arms, probed.per_class),
         controls.controls_section(probed.table(), arms, "", [], probed.per_class, probed.neighbours),
     ]
-    sections = [
+    measured = [
         curves.curves_section(found, probed.measure, probed.test_images, probed.chance, missing=missing),
         *(labelled if found else []),
+    ]
+    if run.is_baseline:
+        sections = [
+            *measured,
+            *baselines.pictures_section(run, arms),
+            tasks.neighbours_section(tasks.neighbour_pictures([run]), arms),
+            findings.findings_section([*run.skipped, *probed.skipped], probed.notes, run.problems),
+            run_commands(run),
+            baselines.honesty(run, probed),
+        ]
+        made = baselines.headline(run, probed, _worth(probed))
+        return Page(arm.label, visible(run.folder.resolve().name), made, sections)
+    sections = [
+        *measured,
         cost.cost_section(cost.cost_of_runs([run]), arms),
         tasks.tasks_section([run], arms),
         tasks.neighbours_section(tasks.neighbour_pictures([run]), arms),

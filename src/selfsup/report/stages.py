@@ -1,7 +1,7 @@
 """The section that compares the stages of the network."""
 
 from selfsup.report.arms import Arms
-from selfsup.report.blocks import Fold, Section, Table
+from selfsup.report.blocks import Block, Fold, Section, Table
 from selfsup.report.curves import budget, measured, named
 from selfsup.report.values import Estimate, Json, estimate, rows, whole
 from selfsup.report.words import stage
@@ -37,10 +37,18 @@ def stages_section(content: object, arms: Arms, per_class: int | None, chosen: s
         said.append(
             f"The verdict uses {stage(chosen)}, chosen inside the labelled pool without a look at the test images."
         )
-    others = [Fold(f"With {budget(one)}", [_table(found[one], arms, one)]) for one in budgets if one != shown]
+    others = [Fold(f"With {budget(one)}", _tables(found[one], arms, one)) for one in budgets if one != shown]
     if shown in references:  # often of stages of their own
         others.append(Fold("References, outside the ranking", [_table(references[shown], arms, shown)]))
-    return Section("stages", TITLE, said, [_table(found[shown], arms, shown), *others])
+    return Section("stages", TITLE, said, [*_tables(found[shown], arms, shown), *others])
+
+
+def _tables(found: list[tuple[Json, Estimate]], arms: Arms, per_class: int | None) -> list[Block]:
+    """Show the arms whose stages are those of the tasks, and then those that have others (raw pixels, wavelets)."""
+    theirs = {row.get("stage") for row, _ in found if row.get("kind", "method") == "method"}
+    of_arm = {row.get("arm"): row.get("stage") in theirs or not theirs for row, _ in found}
+    alike, apart = ([one for one in found if of_arm[one[0].get("arm")] is same] for same in (True, False))
+    return [_table(part, arms, per_class) for part in (alike, apart) if part]
 
 
 def _table(found: list[tuple[Json, Estimate]], arms: Arms, per_class: int | None) -> Table:

@@ -38,6 +38,12 @@ def tasks_section(runs: Sequence[RunFiles], arms: Arms) -> Section:
     return Section("tasks", "What each task looked like", [opening], blocks)
 
 
+def gallery(run: RunFiles, arms: Arms) -> Gallery:
+    """Show the pictures of a run that has no task."""
+    pictures, problems = _embedded(run.figures)
+    return Gallery(arms[run.arm].label, charts.swatch(arms[run.arm]), problems, pictures)
+
+
 def _task_words(run: RunFiles) -> str:
     method = str(run.config.get("method", run.arm))
     return sentence(f"The task: {METHODS[method].summary}") if method in METHODS else ""

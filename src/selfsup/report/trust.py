@@ -53,11 +53,17 @@ def run_honesty(probed: Probed) -> list[str]:
         said.append(
             "How well the pretext task was solved says little about how useful the features are; only labels tell."
         )
-        return said
-    said.append(
+    return [*said, *probe_honesty(probed)]
+
+
+def probe_honesty(probed: Probed) -> list[str]:
+    """List what limits the probes of one run, if there are any."""
+    if not probed.curves:
+        return []
+    said = [
         "The intervals are 95 % intervals over draws of labels and test images, not over trainings: with other labels "
         "and other test images, about 95 of 100 such intervals would hold the true value of this very network."
-    )
+    ]
     if probed.test_images:
         said.append(_visible_difference(probed.test_images, None))
     return said

@@ -1,7 +1,7 @@
 """From settings and images to a method ready to train."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +14,15 @@ from selfsup.data.batches import as_floats, clean_batches
 from selfsup.data.images import ImageStore
 from selfsup.draws import mix, reseed
 from selfsup.method import DataFacts, Method
+from selfsup.networks import filters
 from selfsup.networks.encoders import Encoder, build_encoder, reestimate_norms
 from selfsup.networks.given import load_weights
+from selfsup.networks.names import WAYS
 from selfsup.networks.norm import synchronize
 from selfsup.training.computation import Computation
+from selfsup.training.loop import autocast_of
 from selfsup.training.settings import Settings
+from selfsup.views.crops import center
 
 NORM_IMAGES = 1024
 """Clean images from which batch-norm statistics are re-estimated before an encoder is kept."""
@@ -42,7 +46,7 @@ def build(settings: Settings, images: ImageStore) -> Trainee:
     """
     device = torch.device(settings.device)
     # the seed alone decides the encoder, so all methods of one seed start from the same weights
-    encoder = initial_encoder(settings)
+    encoder = initial_encoder(settings, images)
     reseed(settings.seed, 0x5E1F)
     method = methods.load(settings.method)(encoder, **settings.arguments)
     computation = Computation(settings.precision, settings.layout)
@@ -53,26 +57,53 @@ def build(settings: Settings, images: ImageStore) -> Trainee:
     return Trainee(method.train(), method.optimizers(settings.recipe), device)
 
 
-def initial_encoder(settings: Settings) -> Encoder:
-    """Build the encoder as training finds it: random from the seed, or from the weights of `init`."""
-    sees = methods.load(settings.method).sees
+def initial_encoder(settings: Settings, images: ImageStore) -> Encoder:
+    """Build the encoder as training finds it: random from the seed, from images as `init` says, or from its file."""
+    sees = methods.sees(settings.method, settings.arguments)
     mean, std = settings.channels or (None, None)
     encoder = build_encoder(settings.encoder, settings.image_size, seed=settings.seed, mean=mean, std=std, sees=sees)
-    if settings.init is not None:
+    if settings.init in WAYS:
+        _fit_filters(encoder.to(settings.device), settings, images)
+    elif settings.init is not None:
         load_weights(encoder, Path(settings.init))
+    return encoder
+
+
+def _fit_filters(encoder: Encoder, settings: Settings, images: ImageStore) -> None:
+    """Make the first weights from training images; all processes get those of process 0."""
+    size = settings.image_size
+    few = sampler(images, settings.seed, encoder.mean.device)(filters.images_needed(size))
+    filters.initialise(encoder, center(few, size), settings.init, settings.seed)  # type: ignore[arg-type]
+    for tensor in encoder.state_dict().values():
+        processes.broadcast(tensor)
+
+
+def untrained_encoder(trainee: Trainee, settings: Settings, images: ImageStore) -> Encoder:
+    """Build the encoder that training is compared with: of random weights, or of filters made from images as its own.
+
+    Weights from a file are what other training has made, and no untrained network has them.
+    """
+    encoder = initial_encoder(replace(settings, init=None), images)
+    if settings.init in WAYS:
+        encoder.load_state_dict(trainee.method.encoder.state_dict())  # it was just built
     return encoder
 
 
 def with_clean_norms(encoder: Encoder, images: ImageStore) -> Encoder:
     """Re-estimate batch-norm statistics in place on clean images spread over the training set."""
-    device = next(encoder.parameters()).device
+    device = encoder.mean.device
     few = images.select(np.unique(np.linspace(0, len(images) - 1, min(NORM_IMAGES, len(images)), dtype=np.int64)))
     reestimate_norms(encoder, clean_batches(few, encoder.image_size, 128, device))
     return encoder
 
 
-def embedder(images: ImageStore, size: int, device: torch.device) -> Callable[[nn.Module], Tensor]:
-    """Give a function from a module to its features [N, D] of the unaugmented training set, in index order."""
+def embedder(
+    images: ImageStore, size: int, device: torch.device, precision: str = "float32"
+) -> Callable[[nn.Module], Tensor]:
+    """Give a function from a module to its features [N, D] of the unaugmented training set, in index order.
+
+    They are float32 at least; in `bfloat16` the module computes in that where it may.
+    """
 
     @torch.no_grad()
     def embed(module: nn.Module) -> Tensor:
@@ -81,8 +112,10 @@ def embedder(images: ImageStore, size: int, device: torch.device) -> Callable[[n
         share = -(-len(images) // processes.count())
         # every process takes an equal share, the last one repeating the final image, so that gathering is even
         numbers = np.minimum(np.arange(share) + processes.rank() * share, len(images) - 1)
-        features = (module(x) for x in clean_batches(images.select(numbers), size, 256, device))
-        gathered = processes.in_rank_order(features)[: len(images)]
+        with autocast_of(device, precision)():
+            features = [module(x) for x in clean_batches(images.select(numbers), size, 256, device)]
+        in_full = (part.to(torch.promote_types(part.dtype, torch.float32)) for part in features)
+        gathered = processes.in_rank_order(in_full)[: len(images)]
         module.train(was_training)
         return gathered
 

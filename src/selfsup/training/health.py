@@ -14,6 +14,7 @@ from selfsup.data.batches import Batches, clean_batches
 from selfsup.data.images import ImageStore
 from selfsup.draws import reseed
 from selfsup.method import Method, Objective
+from selfsup.training.clusters import cluster_findings
 from selfsup.training.game import game_findings, is_game
 from selfsup.training.loop import as_list, total_chance
 
@@ -59,7 +60,12 @@ def examine(method: Method, held_out: ImageStore, batch_size: int, device: torch
     )
     method.train(was_training)
     mean = {name: processes.average(torch.stack([row[name] for row in rows]).mean()).item() for name in rows[0]}
-    return {"loss": mean.pop("loss"), "chance": chance, "metrics": mean, **feature_spread(features)}
+    # some methods know a blind guess from their batches or clusters alone: it is kept with what it is compared with
+    blind = method.headline_chance
+    return {
+        "loss": mean.pop("loss"), "chance": chance, "headline_chance": blind, "metrics": mean,
+        **feature_spread(features),
+    }  # fmt: skip
 
 
 def findings(rows: list[dict[str, Any]], summary: Mapping[str, Any], peak_lr: float) -> list[dict[str, str]]:
@@ -92,7 +98,7 @@ def findings(rows: list[dict[str, Any]], summary: Mapping[str, Any], peak_lr: fl
             )
         elif last["rank"] < min(5.0, 0.05 * min(last["width"], FEATURE_IMAGES)):
             warn(f"The features use few directions: effective rank {last['rank']:.1f} of {last['width']}.")
-    found += game_findings(train)
+    found += game_findings(train) + cluster_findings(train)
     # in a game the losses of the two sides rise against each other, and their sum says nothing
     if len(train) >= 20 and not is_game(train):
         third = len(train) // 4

@@ -1,5 +1,7 @@
 """What is logged while training: rows averaged over the steps since the last, and the time they took."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from time import perf_counter
 from typing import Any
 
@@ -31,6 +33,7 @@ def row_of(
         "lr": settings.recipe.peak_lr() * settings.recipe.lr_factor((done - 1) / total),
         "images_per_second": round(len(window) * settings.recipe.batch_size / spent.lap(), 1),
         "waiting": round(batches.waited / max(spent.here(), 1e-9), 4),
+        **({"preparing": round(spent.preparing, 3)} if spent.preparing >= 0.1 else {}),
     }
 
 
@@ -40,6 +43,16 @@ class Stopwatch:
     def __init__(self, rows: list[dict[str, Any]]) -> None:
         self._before = max((row.get("seconds", 0.0) for row in rows), default=0.0)
         self._began = self._lap = perf_counter()
+
+        self.preparing = max((row.get("preparing", 0.0) for row in rows), default=0.0)
+        """Seconds of them in which rounds were prepared."""
+
+    @contextmanager
+    def prepares(self) -> Iterator[None]:
+        """Count the time of a block as that of preparing a round."""
+        began = perf_counter()
+        yield
+        self.preparing += perf_counter() - began
 
     def here(self) -> float:
         """Seconds since this piece began."""

@@ -2,6 +2,7 @@
 
 import shutil
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,10 @@ from selfsup import processes
 from selfsup.data.batches import as_floats
 from selfsup.data.images import ImageStore
 from selfsup.method import Batch, Method
-from selfsup.networks.encoders import save_encoder
+from selfsup.networks.encoders import Encoder, load_encoder, save_encoder
 from selfsup.networks.files import write_atomically
+from selfsup.networks.filter_sheet import filter_sheet
+from selfsup.networks.names import WAYS
 from selfsup.run import Run, write_json
 from selfsup.training.build import Trainee, with_clean_norms
 from selfsup.training.health import findings
@@ -27,6 +30,9 @@ def write_outcome(prepared: Prepared, trainee: Trainee, run: Run, spent: dict[st
     if processes.rank() == 0:
         shown = prepared.held_out if len(prepared.held_out) else prepared.images
         _draw(method, shown, run.folder / "figures", trainee.device)
+        _draw_crops(prepared, run.folder / "figures")
+        if settings.init in WAYS:
+            _draw_filters(method.encoder, run.folder)
     # every process takes part, because batch norms average over all of them
     with_clean_norms(method.encoder, prepared.images)
     if processes.rank() > 0:
@@ -43,14 +49,15 @@ def write_outcome(prepared: Prepared, trainee: Trainee, run: Run, spent: dict[st
         "images_per_second": round(steps * settings.recipe.batch_size / spent["seconds"], 1),
         "images_seen": steps * settings.recipe.batch_size,
         "epochs": steps * settings.recipe.batch_size / resolved["training_images"],
-        "gflops": resolved["gflops_per_step"] * steps,
-        "trunk_gflops": resolved["trunk_gflops_per_step"] * steps,
+        "gflops": _over_run(resolved, "gflops"),
+        "trunk_gflops": _over_run(resolved, "trunk_gflops"),
         "peak_memory_mb": round(peak_memory_mb(trainee.device), 1),
         "waiting": round(spent["waiting"], 4),
+        **_of_rounds(resolved, spent),
         "headline": {
             "name": method.headline,
             "value": check["metrics"].get(method.headline),
-            "chance": method.headline_chance,
+            "chance": check.get("headline_chance", method.headline_chance),
             "rises": method.headline_rises,
             "held_out_images": len(prepared.held_out),
         },
@@ -61,11 +68,31 @@ def write_outcome(prepared: Prepared, trainee: Trainee, run: Run, spent: dict[st
         "precision": settings.precision,
         "versions": {"selfsup": _version(), "torch": torch.__version__, "python": sys.version.split()[0]},
     }
-    summary["health"] = findings(rows, summary, settings.recipe.peak_lr())
+    crops = prepared.images.notes if prepared.images.made_by is not None else []
+    remarks = [{"level": "note", "text": remark} for remark in (*method.remarks, *crops)]
+    summary["health"] = remarks + findings(rows, summary, settings.recipe.peak_lr())
     save_encoder(method.encoder, run.folder)
     for name, content in method.kept().items():
         write_atomically(run.folder / name, content)
     write_json(run.folder / "summary.json", summary)
+
+
+def _over_run(resolved: Mapping[str, Any], what: str) -> float:
+    """Add up arithmetic over all steps and rounds."""
+    of_rounds: float = resolved.get(f"{what}_per_round", 0.0) * resolved.get("rounds", 0)
+    return float(resolved[f"{what}_per_step"] * resolved["steps"]) + of_rounds
+
+
+def _of_rounds(resolved: Mapping[str, Any], spent: Mapping[str, float]) -> dict[str, Any]:
+    """Say what part of the time went into preparing rounds, of methods that do so with the images."""
+    if "rounds" not in resolved:
+        return {}
+    seconds = spent["preparing"]
+    return {
+        "rounds": resolved["rounds"],
+        "round_seconds": round(seconds, 2),
+        "round_share": round(seconds / max(spent["seconds"], 1e-9), 4),
+    }
 
 
 @torch.no_grad()
@@ -85,6 +112,29 @@ def _draw(method: Method, images: ImageStore, folder: Path, device: torch.device
         drawn.resize((drawn.width * enlarged, drawn.height * enlarged), Image.Resampling.NEAREST).save(
             folder / f"{name}.png"
         )
+
+
+def _draw_filters(encoder: Encoder, folder: Path) -> None:
+    """Draw the first layer's filters as they were made from images, and what training made of them."""
+    from PIL import Image
+
+    untrained = load_encoder(folder / "untrained.safetensors")
+    for when, network in (("made from images", untrained), ("after training", encoder)):
+        drawn = filter_sheet(network)
+        if drawn is not None:
+            pixels = (drawn * 255).round().byte().permute(1, 2, 0).numpy()
+            Image.fromarray(pixels).save(folder / "figures" / f"first filters {when}.png")
+
+
+def _draw_crops(prepared: Prepared, folder: Path) -> None:
+    """Draw what the images were cut from, if they are crops."""
+    single = prepared.images.made_by
+    if single is not None:
+        from PIL import Image
+
+        from selfsup.data.crop_sheet import crop_sheet
+
+        Image.fromarray(crop_sheet(single)).save(folder / "crops.png")
 
 
 def _device_name(device: torch.device) -> str:

@@ -1,7 +1,7 @@
 """A run before its first step: settings resolved, images decoded, the number of steps fixed."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -11,11 +11,13 @@ import torch
 
 from selfsup import methods, processes
 from selfsup.data.images import ImageStore
-from selfsup.data.inputs import open_inputs, size_for
+from selfsup.data.inputs import open_inputs, size_for, source_of
+from selfsup.data.rounds import Rounds
 from selfsup.data.signals import statistics
+from selfsup.data.single import SingleImage
 from selfsup.errors import InputError
 from selfsup.memory import keep_pages
-from selfsup.networks.names import check_encoder_name, reads_signals
+from selfsup.networks.names import WAYS, check_encoder_name, reads_signals, refuse_training
 from selfsup.progress import Progress, silent
 from selfsup.recipe import seconds as read_seconds
 from selfsup.run import read_yaml
@@ -53,8 +55,10 @@ def prepare(
     precision: str = "auto",
     layout: str = "auto",
     threads: int | None = None,
-    init: Path | None = None,
+    init: str | Path | None = None,
     cache: Path | None = None,
+    single_image: int | None = None,
+    single_noise: float | None = None,
     progress: Progress = silent,
     **settings: Any,
 ) -> Prepared:
@@ -66,26 +70,28 @@ def prepare(
     keep_pages()
     recipe, arguments = split(method, settings)
     check_encoder_name(encoder)
+    refuse_training(encoder)
     _refuse_signals(method, encoder)
     before = read_yaml(folder / "config.yaml") if folder is not None and (folder / "config.yaml").is_file() else None
     if folder is not None and folder.exists() and not folder.is_dir():
         raise InputError(f"The run folder {str(folder)!r} is a file; give --out a folder.")
-    if init is not None and not Path(init).is_file():
-        raise InputError(f"There is no file {str(init)!r} to start from; --init takes a safetensors file.")
+    if before is not None and "method" not in before:
+        raise InputError(f"{str(folder)!r} holds a baseline, {before.get('name', 'of no name')}; use another --out.")
+    start = _start_named(init)
     place = device_of(device)
     resumed = before or {}
     threads = threads or resumed.get("threads") or torch.get_num_threads()
     torch.set_num_threads(threads)
     precision = resumed["precision"] if resumed and precision == "auto" else precision
     layout = resumed["layout"] if resumed and layout == "auto" else layout
-    images, image_size = _images(data, encoder, image_size, store_size, cache, progress)
+    images, image_size = _images(data, encoder, image_size, store_size, single_image, single_noise, cache, progress)
     training, held_out = hold_out(images)
     batch_size, notes = _fitting_batch(recipe.batch_size, len(images), len(training))
     channels = statistics(images) if images.holds_signals else None
     computation = choose(precision, layout, encoder, image_size, place)
     chosen = Settings(
         method=method,
-        data=_display(data),
+        data=display(data),
         encoder=encoder,
         image_size=image_size,
         store_size=int(images.rows(np.arange(1)).shape[-1]),
@@ -94,12 +100,14 @@ def prepare(
         precision=computation.precision,
         layout=computation.layout,
         threads=threads,
-        init=None if init is None else str(init),
+        init=start,
         recipe=recipe,
         arguments=arguments,
         channels=channels,
+        single_image=single_image,
+        single_noise=single_noise,
     )
-    fingerprint = sha256("".join(images.hashes).encode()).hexdigest()[:16]
+    fingerprint = fingerprint_of(images)
     said = (*images.notes, *notes)
     facts = {"images": fingerprint, "processes": processes.count()}
     if before is not None:
@@ -108,15 +116,16 @@ def prepare(
         refuse_changes(before, chosen.as_config(), folder)
         if resolved.get("images") != fingerprint:
             raise InputError(
-                f"The images of {_display(data)!r} have changed since the run {str(folder)!r} was started; "
+                f"The images of {display(data)!r} have changed since the run {str(folder)!r} was started; "
                 "use another --out."
             )
         fixed = chosen.with_length(resolved["steps"], resolved["batch_size"])
         return Prepared(fixed, training, held_out, said, chosen.as_config(), resolved)
     fixed = chosen.with_length(1, batch_size)
-    rehearsal = Rehearsal(fixed, training)
+    # filters made from images take as long to train as any
+    rehearsal = Rehearsal(replace(fixed, init=None) if start in WAYS else fixed, training)
     taken = seconds_per_step([rehearsal], limit=_patience(recipe.budget))[0] if recipe.budget else None
-    steps = _steps(recipe.steps, recipe.epochs, recipe.budget, taken, len(training) // batch_size)
+    steps = _steps(recipe.steps, recipe.epochs, recipe.budget, taken, rehearsal.rounds)
     compute = rehearsal.compute()
     resolved = {
         **facts,
@@ -127,6 +136,7 @@ def prepare(
         "seconds_per_step": taken,
         "gflops_per_step": round(compute.step, 4),
         "trunk_gflops_per_step": round(compute.trunk, 4),
+        **_of_rounds(rehearsal, steps),
         **({} if channels is None else dict(zip(("mean", "std"), channels, strict=True))),
     }
     return Prepared(fixed.with_length(steps, batch_size), training, held_out, said, chosen.as_config(), resolved)
@@ -136,14 +146,33 @@ def forecast(prepared: Prepared) -> dict[str, Any]:
     """Say what a run will take: minutes, disk and memory, and the settings it will use."""
     settings, resolved = prepared.settings, prepared.resolved
     taken = resolved["seconds_per_step"] or seconds_per_step([Rehearsal(settings, prepared.images)], limit=30.0)[0]
-    weights = sum(p.numel() for p in initial_encoder(settings).parameters()) * 4 / 1e6
+    preparing = resolved.get("rounds", 0) * resolved.get("seconds_per_round", 0.0)
+    network = initial_encoder(replace(settings, init=None), prepared.images)
+    weights = sum(p.numel() for p in network.parameters()) * 4 / 1e6
     store = len(prepared.images) * prepared.images.rows(np.arange(1)).nbytes / 1e6
     return {
-        "minutes": taken * resolved["steps"] / 60,
+        "minutes": (taken * resolved["steps"] + preparing) / 60,
         "disk_mb": store + 8 * weights,
         "memory_mb": peak_memory_mb(torch.device(settings.device)),
         "settings": {**prepared.config, "steps": resolved["steps"], "batch_size": resolved["batch_size"]},
     }
+
+
+def _start_named(init: str | Path | None) -> str | None:
+    """Give what training starts from as `Settings` names it: a word of `WAYS`, a file or nothing."""
+    if init is None or (isinstance(init, str) and init in WAYS):
+        return init
+    if not Path(init).is_file():
+        raise InputError(
+            f"There is no file {str(init)!r} to start from; --init takes a safetensors file, or {', '.join(WAYS[:-1])} "
+            f"or {WAYS[-1]}."
+        )
+    return f"./{init}" if str(init) in WAYS else str(init)
+
+
+def fingerprint_of(images: ImageStore) -> str:
+    """Name the images, so that changed ones are noticed."""
+    return sha256("".join(images.hashes).encode()).hexdigest()[:16]
 
 
 def hold_out(images: ImageStore) -> tuple[ImageStore, ImageStore]:
@@ -160,6 +189,8 @@ def _images(
     encoder: str,
     image_size: int | None,
     store_size: int | None,
+    crops: int | None,
+    noise: float | None,
     cache: Path | None,
     progress: Progress,
 ) -> tuple[ImageStore, int]:
@@ -167,8 +198,11 @@ def _images(
     if isinstance(data, ImageStore):
         if image_size is None:
             raise InputError("An image size is needed with an image store; give image_size.")
+        if crops is not None or noise is not None:
+            raise InputError("An image store is used as it is; give the images themselves to cut crops from them.")
         return data, image_size
-    image_size = image_size or size_for(encoder, data)
+    image_size = image_size or size_for(encoder, data, crops)
+    data = source_of(encoder, data, image_size, store_size, crops, noise)
     if processes.rank() > 0:
         processes.barrier()
     images = open_inputs(encoder, data, image_size, store_size=store_size, cache=cache, progress=progress)
@@ -198,12 +232,25 @@ def _fitting_batch(wanted: int, usable: int, training: int) -> tuple[int, list[s
     return wanted, []
 
 
-def _steps(steps: int | None, epochs: float, budget: str | None, taken: float | None, per_epoch: int) -> int:
+def _steps(steps: int | None, epochs: float, budget: str | None, taken: float | None, rounds: Rounds) -> int:
     if steps is not None:
         return steps
     if budget is not None and taken is not None:
-        return max(1, int(read_seconds(budget) / taken))
-    return max(1, round(epochs * per_epoch))
+        return rounds.steps_within(read_seconds(budget), taken)
+    return max(1, round(epochs * rounds.per_epoch))
+
+
+def _of_rounds(rehearsal: Rehearsal, steps: int) -> dict[str, Any]:
+    """Say what the rounds of a run cost, of methods that prepare them with the images."""
+    cost = rehearsal.round
+    if cost.trunk_gflops == 0:
+        return {}
+    return {
+        "rounds": rehearsal.rounds.count(steps),
+        "seconds_per_round": round(cost.seconds, 4),
+        "gflops_per_round": round(cost.gflops, 4),
+        "trunk_gflops_per_round": round(cost.trunk_gflops, 4),
+    }
 
 
 def _patience(budget: str | None) -> float:
@@ -227,9 +274,10 @@ def device_of(name: str) -> torch.device:
     return device
 
 
-def _display(data: Any) -> str:
+def display(data: Any) -> str:
+    """Name a source so that a command can use it again."""
     if isinstance(data, ImageStore):
         return data.source
     if isinstance(data, str | Path):
         return str(data) if is_drawn(str(data)) else str(Path(data).expanduser().resolve())
-    return f"<{type(data).__name__}>"
+    return str(data) if isinstance(data, SingleImage) else f"<{type(data).__name__}>"

@@ -4,12 +4,13 @@ import signal
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Literal
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from selfsup import methods, processes
 from selfsup.data.batches import Batches
@@ -23,7 +24,7 @@ from selfsup.progress import Progress, silent
 from selfsup.recipe import seconds as read_seconds
 from selfsup.run import MetricsLog, Run, write_skipped, write_yaml
 from selfsup.training import checkpoint
-from selfsup.training.build import Trainee, build, embedder, initial_encoder, with_clean_norms
+from selfsup.training.build import Trainee, build, embedder, untrained_encoder, with_clean_norms
 from selfsup.training.health import examine
 from selfsup.training.journal import Stopwatch, row_of
 from selfsup.training.loop import NonFiniteLoss, Step, autocast_of, train
@@ -50,8 +51,10 @@ def pretrain(
     precision: str = "auto",
     layout: str = "auto",
     threads: int | None = None,
-    init: Path | None = None,
+    init: str | Path | None = None,
     cache: Path | None = None,
+    single_image: int | None = None,
+    single_noise: float | None = None,
     checkpoint_every: str = "60s",
     track: Sequence[TrackerName] = (),
     progress: Progress = silent,
@@ -63,7 +66,7 @@ def pretrain(
         method: name of a pretext task, as `selfsup methods` lists them.
         data: folder of images, `.npy` file, array [N, 3, S, S], dataset object, or scenes that are drawn: `scenes`,
             `plain-scenes` (no room around the things), `scenes:COUNT` or `scenes:COUNT:SEED`; signals: `.npy` file or
-            array [N, C, L].
+            array [N, C, L]; with `single_image` one image file or a folder of a few.
         out: run folder; by default `runs/METHOD-DATA`.
         encoder: `small`, `alexnet`, `nin` or the name of a timm model; `small1d` for signals.
         image_size: side in pixels of what the encoder sees; by default what the images offer, 32 to 96. Samples of
@@ -75,8 +78,12 @@ def pretrain(
         precision: `auto` (what is faster here), `float32` or `bfloat16` (autocast).
         layout: `auto`, `contiguous` or `channels_last`: how images lie in memory.
         threads: CPU threads; by default as many as torch finds. Part of what makes runs equal to the bit.
-        init: safetensors file whose weights the encoder starts from.
+        init: what the encoder starts from: a safetensors file of weights; or `random`, `pca` or `kmeans`, filters made
+            from training images (a file of such a name: `./pca`). None: random weights.
         cache: folder of decoded images; by default the user's cache.
+        single_image: number of crops of the image (or of the few) to train on in place of the images themselves:
+            boxes of windows of half the short side, turned and sheared, half of them in other colours.
+        single_noise: deviation of the noise in these crops, where white is 1; by default none.
         checkpoint_every: time between checkpoints, such as `60s`.
         track: `tensorboard`, `wandb` or `mlflow`, or several: shown there too, without a network unless the
             environment names a server; the run folder stays the record.
@@ -110,6 +117,8 @@ def pretrain(
             threads=threads,
             init=init,
             cache=cache,
+            single_image=single_image,
+            single_noise=single_noise,
             progress=progress,
             **settings,
         )
@@ -142,8 +151,9 @@ def _train(prepared: Prepared, run: Run, pause: float, trackers: Sequence[str], 
     for remark in trainee.method.remarks:
         progress.note(remark)
     if main and not (run.folder / "untrained.safetensors").is_file():
-        blank = replace(settings, init=None)
-        write_weights(with_clean_norms(initial_encoder(blank), images), run.folder / "untrained.safetensors")
+        write_weights(
+            with_clean_norms(untrained_encoder(trainee, settings, images), images), run.folder / "untrained.safetensors"
+        )
     position = _resume(run.folder / "checkpoint", trainee)
     try:
         with _journal(prepared, position, run.folder, trackers, progress) if main else nullcontext() as log:
@@ -189,13 +199,14 @@ def _steps_until_done(
 ) -> dict[str, float]:
     settings, images, held_out = prepared.settings, prepared.images, prepared.held_out
     recipe, total = settings.recipe, prepared.resolved["steps"]
-    batches = Batches(images, recipe.batch_size, total, settings.seed, trainee.device)
+    rounds = trainee.method.most_rounds
+    batches = Batches(images, recipe.batch_size, total, settings.seed, trainee.device, rounds)
     spent = Stopwatch(Run(folder).metrics())
 
     def keep(step: int) -> None:
         checkpoint.save(folder / "checkpoint", step, trainee.method, trainee.optimizers, position.order)
 
-    stream = _rounds(batches, trainee, images, settings, position)
+    stream = _rounds(batches, trainee, images, settings, position, spent)
     window: list[Step] = []
     every = max(1, total // 200)
     looks = {round(total * (k + 1) / LOOKS) for k in range(LOOKS)}
@@ -230,20 +241,38 @@ def _steps_until_done(
                 saved = perf_counter()
             if stop and done < total:
                 raise Interrupted(f"Interrupted at step {done} of {total}; the same command resumes it.")
-    return {"seconds": spent.total(), "waiting": batches.waited / max(spent.here(), 1e-9)}
+    return {
+        "seconds": spent.total(),
+        "preparing": spent.preparing,
+        "waiting": batches.waited / max(spent.here(), 1e-9),
+    }
 
 
 def _rounds(
-    batches: Batches, trainee: Trainee, images: ImageStore, settings: Settings, position: _Position
+    batches: Batches,
+    trainee: Trainee,
+    images: ImageStore,
+    settings: Settings,
+    position: _Position,
+    spent: Stopwatch,
 ) -> Iterator[Batch]:
     """Go through the rounds from where the run stands; the method prepares each before its first batch."""
     step = position.step
+    features = embedder(images, settings.image_size, trainee.device, settings.precision)
+
+    def embed(module: nn.Module) -> Tensor:
+        found = features(module)
+        if not bool(torch.isfinite(found).all()):
+            raise NonFiniteLoss(f"features of the training images are not finite numbers at step {step}")
+        return found
+
     while step < batches.steps:
-        if step % batches.per_round == 0:
+        if step == batches.round_of(step)[0]:
             reseed(settings.seed, step, 0xE90C)
-            position.order = trainee.method.start_epoch(embedder(images, settings.image_size, trainee.device))
-            if position.order is not None:
-                position.order = position.order.cpu()
+            with spent.prepares():
+                position.order = trainee.method.start_epoch(embed)
+                if position.order is not None:
+                    position.order = position.order.cpu()
         for batch in batches.round_from(step, position.order):
             yield batch
             step += 1

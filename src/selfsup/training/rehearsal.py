@@ -1,4 +1,4 @@
-"""What a step costs, measured on a throwaway copy before the run begins."""
+"""What a step costs, and what a round does, measured on a throwaway copy before the run begins."""
 
 import math
 import resource
@@ -7,10 +7,13 @@ from time import perf_counter
 from typing import NamedTuple
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
+from torch import nn
 
+from selfsup import processes
+from selfsup.arithmetic import FlopCounterMode
 from selfsup.data.batches import Batches
 from selfsup.data.images import ImageStore
+from selfsup.data.rounds import Rounds
 from selfsup.method import Batch
 from selfsup.training.build import build, embedder
 from selfsup.training.loop import as_list, autocast_of, train
@@ -18,6 +21,10 @@ from selfsup.training.settings import Settings
 
 PHASES = 4
 """Parts of training of which steps are measured."""
+EMBEDDED = 2048
+"""Images that are embedded to find what it takes to embed all."""
+WARM = 5.0
+"""Seconds of preparing a round above which it is not prepared a second time to be timed."""
 _FIRST = torch.nn.Conv1d | torch.nn.Conv2d | torch.nn.Linear
 
 
@@ -28,6 +35,16 @@ class Compute(NamedTuple):
     """Forward and backward of everything."""
     trunk: float
     """Forward and backward of the encoder alone."""
+
+
+class RoundCost(NamedTuple):
+    """What preparing a round takes; next to nothing for most methods."""
+
+    seconds: float
+    gflops: float
+    """Arithmetic of everything."""
+    trunk_gflops: float
+    """Of the encoder, which only goes forward."""
 
 
 class Rehearsal:
@@ -41,9 +58,9 @@ class Rehearsal:
     def __init__(self, settings: Settings, images: ImageStore) -> None:
         self.settings = settings
         self.trainee = build(settings, images)
+        self.images = images
         self.batches = Batches(images, settings.recipe.batch_size, 1_000_000, settings.seed, self.trainee.device)
-        if self.batches.per_epoch:
-            self.trainee.method.start_epoch(embedder(images, settings.image_size, self.trainee.device))
+        self.round = self._round() if self.batches.per_epoch else RoundCost(0.0, 0.0, 0.0)
         self.autocast = autocast_of(self.trainee.device, settings.precision)
         stream = (self._placed(batch, number) for number, batch in enumerate(self.batches.round_from(0, None)))
         self._steps = train(
@@ -62,6 +79,48 @@ class Rehearsal:
         next(self._steps)
         _wait(self.trainee.device)
         return perf_counter() - began
+
+    @property
+    def rounds(self) -> Rounds:
+        """Say how the run is divided into rounds and what they take."""
+        return Rounds(self.batches.per_epoch, self.trainee.method.most_rounds, self.round.seconds)
+
+    def _round(self) -> RoundCost:
+        """Prepare a round, to count and to time it; few images are embedded, standing for all."""
+        method, count, device = self.trainee.method, len(self.images), self.trainee.device
+        few = self.images.select(range(min(count, EMBEDDED)))
+        embed_few = embedder(few, self.settings.image_size, device, self.settings.precision)
+        more = count / len(few) - 1
+        with_all = {"passes": 0, "seconds": 0.0, "flops": 0.0}
+        counter = FlopCounterMode(display=False)
+
+        def embed(module: nn.Module) -> torch.Tensor:
+            _wait(device)
+            began, before = perf_counter(), counter.get_total_flops()
+            features = embed_few(module)
+            _wait(device)
+            with_all["passes"] += 1
+            with_all["seconds"] += more * (perf_counter() - began)
+            with_all["flops"] += more * (counter.get_total_flops() - before)
+            return _standing_in(features, count)
+
+        def prepare() -> float:
+            with_all["seconds"], began = 0.0, perf_counter()
+            method.start_epoch(embed)
+            _wait(device)
+            return perf_counter() - began
+
+        with counter:
+            taken = prepare()
+        flops, passes = counter.get_total_flops() + with_all["flops"], with_all["passes"]
+        if passes == 0:
+            return RoundCost(0.0, flops / 1e9, 0.0)
+        # the first time includes what is loaded but once; where it takes long that does not count
+        seconds = (prepare() if taken < WARM else taken) + with_all["seconds"]
+        with FlopCounterMode(display=False) as one, torch.no_grad():
+            method.encoder.vector(torch.zeros(2, *method.encoder.shape, device=device))
+        trunk = one.get_total_flops() / 2 * count / processes.count() * passes
+        return RoundCost(seconds, flops / 1e9, trunk / 1e9)
 
     def compute(self) -> Compute:
         """Count the arithmetic of a step, mean over the phases: everything, and the encoder's by the images it saw."""
@@ -83,6 +142,17 @@ class Rehearsal:
         method.zero_grad(set_to_none=True)
         trunk = one.get_total_flops() / 2 * sum(seen)
         return Compute(total.get_total_flops() / PHASES / 1e9, trunk / PHASES / 1e9)
+
+
+def _standing_in(features: torch.Tensor, count: int) -> torch.Tensor:
+    """Give features for `count` images: those of a few, again and again, and no two alike.
+
+    Of equal ones k-means would make as many clusters as there are different ones, and spend its time on the others.
+    """
+    repeated = features.repeat(math.ceil(count / len(features)), *[1] * (features.ndim - 1))[:count]
+    noise = torch.randn_like(repeated[len(features) :])
+    repeated[len(features) :] += noise * features.std(0)
+    return repeated
 
 
 def seconds_per_step(

@@ -36,9 +36,8 @@ def restored(run: Run, images: ImageStore, device: torch.device, changes: Mappin
     own = {name for name, p in inspect.signature(kind).parameters.items() if p.kind is p.KEYWORD_ONLY}
     arguments = {name: value for name, value in config.items() if name in own} | dict(changes or {})
     mean, std = (config["resolved"].get(name) for name in ("mean", "std"))  # of signals: measured
-    encoder = build_encoder(
-        config["encoder"], config["image_size"], seed=config["seed"], mean=mean, std=std, sees=kind.sees
-    )
+    sees = methods.sees(config["method"], arguments)
+    encoder = build_encoder(config["encoder"], config["image_size"], seed=config["seed"], mean=mean, std=std, sees=sees)
     method = kind(encoder, **arguments).to(device)
     count = config["resolved"]["training_images"]
     method.start(DataFacts(count, config["image_size"], sampler(images, config["seed"], device)))

@@ -12,6 +12,8 @@ from selfsup.recipe import Recipe
 
 _INNER = ("recipe", "arguments", "channels")
 """Fields that are no settings of their own."""
+_OF_CROPS = ("single_image", "single_noise")
+"""Fields that are left out where they do not matter, so that runs begun before they were known still resume."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,15 +31,21 @@ class Settings:
     layout: str
     threads: int
     init: str | None
+    """A file of weights, a way to make filters from images (`networks.filters`), or None: random weights."""
     recipe: Recipe
     arguments: Mapping[str, Any]
     """Of the method's constructor."""
     channels: tuple[Sequence[float], Sequence[float]] | None = None
     """Mean and deviation of each channel, measured on signals; None: those that the encoder of images has."""
+    single_image: int | None = None
+    """How many crops of the images are trained on; None: the images themselves."""
+    single_noise: float | None = None
+    """Deviation of the noise in these crops; None: no noise."""
 
     def as_config(self) -> dict[str, Any]:
         """Give flat names and values, as `--config` reads them."""
         own = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _INNER}
+        own = {name: value for name, value in own.items() if value is not None or name not in _OF_CROPS}
         recipe = {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(self.recipe).items()}
         length = next(name for name in ("steps", "budget", "epochs") if recipe[name] is not None)
         recipe = {name: v for name, v in recipe.items() if name == length or name not in ("steps", "budget", "epochs")}

@@ -65,9 +65,31 @@ def random_boxes(
     """
     area = draws.uniform(like, TRIES, low=scale[0], high=scale[1]) * (height * width)
     aspect = draws.uniform(like, TRIES, low=math.log(ratio[0]), high=math.log(ratio[1])).exp()
-    place = draws.uniform(like, 2)
-    tries = torch.stack([(area / aspect).sqrt(), (area * aspect).sqrt()], dim=2)  # [B, TRIES, 2], height and width
-    fits = (tries[..., 0] <= height) & (tries[..., 1] <= width)  # [B, TRIES]
+    return fitting_boxes(area, aspect, draws.uniform(like, 2), height, width, ratio)
+
+
+def fitting_boxes(
+    area: Float[Tensor, "B T"],
+    aspect: Float[Tensor, "B T"],
+    place: Float[Tensor, "B 2"],
+    height: int,
+    width: int,
+    ratio: tuple[float, float],
+) -> Float[Tensor, "B 4"]:
+    """Take the first of T boxes that fits into an image; if none does, the largest centred one of an allowed ratio.
+
+    Args:
+        area: of the boxes, in pixels.
+        aspect: their width over their height.
+        place: where in the room there is, from 0 (top, left) to 1.
+        height: of the images, in pixels.
+        width: of the images, in pixels.
+        ratio: range of the aspect.
+
+    Returns: top, left, height, width in pixels.
+    """
+    tries = torch.stack([(area / aspect).sqrt(), (area * aspect).sqrt()], dim=2)  # [B, T, 2], height and width
+    fits = (tries[..., 0] <= height) & (tries[..., 1] <= width)  # [B, T]
     first = fits.int().argmax(dim=1)
     sides = tries[torch.arange(len(tries), device=tries.device), first]  # [B, 2]
     whole_ratio = min(max(width / height, ratio[0]), ratio[1])

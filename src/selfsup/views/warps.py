@@ -24,7 +24,7 @@ def turn(images: Float[Tensor, "B C H W"], angles_degrees: Float[Tensor, " B"]) 
 
 @full_precision
 def affine(
-    images: Float[Tensor, "B C H W"], matrices: Float[Tensor, "B 2 3"], size: int | None = None
+    images: Float[Tensor, "B C H W"], matrices: Float[Tensor, "B 2 3"], size: int | None = None, mirrored: bool = False
 ) -> Float[Tensor, "B C h w"]:
     """Warp each image by an affine map of its own, with black outside.
 
@@ -33,13 +33,15 @@ def affine(
         matrices: map (x, y, 1) in the result to (x, y) in the image; both run from -1 to 1 between the
             outer edges of the picture, x to the right and y down.
         size: side of the result; None: as the image.
+        mirrored: whether the image is mirrored outside, in place of black.
 
     Samples without antialiasing: crop or resize first where the map shrinks the picture.
     """
     height, width = (size, size) if size else (images.shape[-2], images.shape[-1])
     shape = [len(images), images.shape[1], height, width]
     grid = F.affine_grid(matrices.to(images.dtype), shape, align_corners=False)
-    return F.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+    outside = "reflection" if mirrored else "zeros"
+    return F.grid_sample(images, grid, mode="bilinear", padding_mode=outside, align_corners=False)
 
 
 @full_precision

@@ -18,6 +18,7 @@ class Layer(NamedTuple):
     """
 
     positions: Float[np.ndarray, "V 3"]
+    normals: Float[np.ndarray, "V 3"]
     colors: Float[np.ndarray, "V 3"]
     places: Float[np.ndarray, "V 2"]
     faces: Int[np.ndarray, "F 3"]
@@ -44,6 +45,11 @@ def layers(scene: Scene) -> list[Layer]:
     return flat + [_solid(thing, number, scene) for number, thing in enumerate(scene.things)]
 
 
+def solid_ground(scene: Scene) -> list[Layer]:
+    """Give the layers that are surfaces, in the order to paint them: all but shadows."""
+    return [layer for layer in layers(scene) if layer.thing != SHADOW]
+
+
 def ground_color(scene: Scene) -> Float[np.ndarray, " 3"]:
     """Give the lit colour of a plain ground."""
     lit: np.ndarray = np.minimum(np.array(scene.ground) * _flat_light(scene.light), 1.0)
@@ -66,7 +72,7 @@ def _solid(thing: Thing, number: int, scene: Scene) -> Layer:
     lit = color * (np.array(light.ambient) * sky * near_floor + np.array(light.sun) * facing + lamp_at_eye)
     shine = thing.gloss * np.maximum((normals * between).sum(1, keepdims=True), 0) ** 24 * (facing > 0)
     places = _turned(shape.places, thing.body)
-    return Layer(positions, np.minimum(lit + shine, 1), places, shape.faces, thing.body.pattern, number)
+    return Layer(positions, normals, np.minimum(lit + shine, 1), places, shape.faces, thing.body.pattern, number)
 
 
 def _floor(room: Room, light: Light) -> Layer:
@@ -110,7 +116,7 @@ def _walls(room: Room, light: Light) -> list[Layer]:
 
 def _painted(sheet: Mesh, places: np.ndarray, surface: Surface, lit: np.ndarray, thing: int) -> Layer:
     colors = np.minimum(np.broadcast_to(np.array(surface.color) * lit, sheet.positions.shape), 1)
-    return Layer(sheet.positions, colors, _turned(places, surface), sheet.faces, surface.pattern, thing)
+    return Layer(sheet.positions, sheet.normals, colors, _turned(places, surface), sheet.faces, surface.pattern, thing)
 
 
 def _turned(places: Float[np.ndarray, "V 2"], surface: Surface) -> Float[np.ndarray, "V 2"]:

@@ -6,17 +6,18 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float, Int, Real, UInt8
 
 from selfsup.data.scenes import textures
 from selfsup.data.scenes.description import Camera, Scene
-from selfsup.data.scenes.geometry import Layer, ground_color, layers
+from selfsup.data.scenes.geometry import Layer, ground_color, layers, solid_ground
 from selfsup.errors import InputError
 
 if TYPE_CHECKING:
     from panda3d import core
 
 OVERSAMPLING = 4  # pixels drawn per side of a pixel given: fewer let edges wobble and textures shimmer
+MIDDLE = 3  # pixels drawn per side of a pixel whose middle is looked at
 SMALLEST, LARGEST = 16, 512
 
 
@@ -28,7 +29,7 @@ def render(scenes: Iterable[Scene], size: int) -> Iterator[UInt8[np.ndarray, "S 
     """
     check_size(size)
     require_panda3d()
-    return (_renderer(size).draw(scene) for scene in scenes)
+    return (_averaged(_canvas(size, OVERSAMPLING).picture(scene), OVERSAMPLING) for scene in scenes)
 
 
 def check_size(size: int) -> None:
@@ -48,49 +49,61 @@ def require_panda3d() -> None:
         ) from error
 
 
+def numbered(scene: Scene, size: int) -> Int[np.ndarray, "S S"]:
+    """Say which triangle is seen in the middle of each pixel, counted over `solid_ground` in order; -1 where none is.
+
+    Every triangle is drawn in a colour that is its number. Three pixels per side of a pixel are drawn and the middle
+    one kept: what is seen exactly in the middle of a pixel, with the precision of edges of a larger picture.
+    """
+    return _canvas(size, MIDDLE).numbered(scene)
+
+
 @cache
-def _renderer(size: int) -> "Renderer":
-    return Renderer(size)
+def _canvas(size: int, times: int) -> "Canvas":
+    return Canvas(size * times)
 
 
-class Renderer:
+class Canvas:
     """One offscreen buffer of one size, drawn into again and again."""
 
     _turn = threading.Lock()  # the engine belongs to the process, and draws one picture at a time
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, side: int) -> None:
         with self._turn:
-            self._open(size)
+            self._open(side)
 
-    def draw(self, scene: Scene) -> UInt8[np.ndarray, "S S 3"]:
-        """Draw one scene, antialiased."""
-        from panda3d import core
-
+    def picture(self, scene: Scene) -> UInt8[np.ndarray, "S S 3"]:
+        """Draw one scene."""
+        ground = np.round(ground_color(scene) * 255) / 255
         with self._turn:
-            red, green, blue = np.round(ground_color(scene) * 255) / 255
-            self._buffer.setActive(True)
-            self._buffer.setClearColor(core.LColor(red, green, blue, 1.0))
-            self._root.getChildren().detach()
-            for order, layer in enumerate(layers(scene)):
-                self._add(layer, order)
-            self._aim(scene.camera)
-            self._engine.renderFrame()
-            self._buffer.setActive(False)
-            return self._picture()
+            textured = [(layer, _geom(layer, self._format), self._textures[layer.pattern]) for layer in layers(scene)]
+            return self._drawn_by(textured, scene.camera, ground)[:, :, 2::-1]  # drawn as blue, green, red
 
-    def _open(self, size: int) -> None:
+    def numbered(self, scene: Scene) -> Int[np.ndarray, "S S"]:
+        """Give the number of the triangle seen in the middle of each block of pixels."""
+        first, parts = 0, []
+        with self._turn:
+            for layer in solid_ground(scene):
+                parts.append((layer, _numbers(layer, first, self._format), None))
+                first += len(layer.faces)
+            drawn = self._drawn_by(parts, scene.camera, np.ones(3))[MIDDLE // 2 :: MIDDLE, MIDDLE // 2 :: MIDDLE]
+        blue, green, red = (drawn[:, :, k].astype(np.int64) for k in range(3))
+        numbers = red + 256 * green + 65536 * blue
+        return np.where(numbers < first, numbers, -1)  # white is the ground behind all
+
+    def _open(self, side: int) -> None:
         from panda3d import core
 
         _quiet()
-        self._size = size
+        self._side = side
         self._engine = core.GraphicsEngine.getGlobalPtr()
         pipe = core.GraphicsPipeSelection.getGlobalPtr().makePipe("TinyOffscreenGraphicsPipe")
         properties = core.FrameBufferProperties()
         properties.setRgbaBits(8, 8, 8, 8)
         properties.setDepthBits(24)
-        window = core.WindowProperties.size(size * OVERSAMPLING, size * OVERSAMPLING)
+        window = core.WindowProperties.size(side, side)
         refuse_window = core.GraphicsPipe.BFRefuseWindow
-        self._buffer = pipe and self._engine.makeOutput(pipe, f"scenes-{size}", 0, properties, window, refuse_window)
+        self._buffer = pipe and self._engine.makeOutput(pipe, f"scenes-{side}", 0, properties, window, refuse_window)
         if self._buffer is None:
             raise RuntimeError("panda3d opened no software buffer (TinyOffscreenGraphicsPipe)")
         self._drawn = core.Texture()
@@ -106,13 +119,34 @@ class Renderer:
         self._textures = [_texture(pattern) for pattern in textures.bank()]
         core.CullBinManager.getGlobalPtr().addBin("flat", core.CullBinManager.BTFixed, 5)
 
-    def _add(self, layer: Layer, order: int) -> None:
+    def _drawn_by(
+        self,
+        parts: "Iterable[tuple[Layer, core.Geom, core.Texture | None]]",
+        camera: Camera,
+        ground: Float[np.ndarray, " 3"],
+    ) -> UInt8[np.ndarray, "S S 4"]:
+        """Draw geoms of layers in their order; blue, green and red, from the top."""
+        from panda3d import core
+
+        self._buffer.setActive(True)
+        self._buffer.setClearColor(core.LColor(*(float(value) for value in ground), 1.0))
+        self._root.getChildren().detach()
+        for order, (layer, geom, texture) in enumerate(parts):
+            self._add(layer, geom, texture, order)
+        self._aim(camera)
+        self._engine.renderFrame()
+        self._buffer.setActive(False)
+        drawn = np.frombuffer(self._drawn.getRamImage(), np.uint8).reshape(self._side, self._side, -1)
+        return drawn[::-1]  # drawn bottom up
+
+    def _add(self, layer: Layer, geom: "core.Geom", texture: "core.Texture | None", order: int) -> None:
         from panda3d import core
 
         node = core.GeomNode("layer")
-        node.addGeom(_geom(layer, self._format))
+        node.addGeom(geom)
         path = self._root.attachNewNode(node)
-        path.setTexture(self._textures[layer.pattern])
+        if texture is not None:
+            path.setTexture(texture)
         if not layer.solid:
             path.setBin("flat", order)
             path.setDepthTest(False)
@@ -128,38 +162,55 @@ class Renderer:
         rows = [(*right, 0), (*forward, 0), (*-down, 0), (*camera.eye, 1)]  # rows: panda3d multiplies from the left
         self._camera.setMat(core.LMatrix4(*(float(value) for row in rows for value in row)))
 
-    def _picture(self) -> UInt8[np.ndarray, "S S 3"]:
-        """Average the pixels of each block, rounding half up."""
-        side = self._size * OVERSAMPLING
-        drawn = np.frombuffer(self._drawn.getRamImage(), np.uint8).reshape(side, side, -1)
-        rows = np.zeros((self._size, side, drawn.shape[2]), np.uint16)
-        for k in range(OVERSAMPLING):
-            rows += drawn[k::OVERSAMPLING]
-        total = np.zeros((self._size, self._size, drawn.shape[2]), np.uint16)
-        for k in range(OVERSAMPLING):
-            total += rows[:, k::OVERSAMPLING]
-        mean = ((total + OVERSAMPLING**2 // 2) // OVERSAMPLING**2).astype(np.uint8)
-        return np.ascontiguousarray(mean[::-1, :, 2::-1])  # drawn bottom up, as blue, green, red
+
+def _averaged(drawn: UInt8[np.ndarray, "T T 3"], times: int) -> UInt8[np.ndarray, "S S 3"]:
+    """Average the pixels of each block, rounding half up."""
+    side = len(drawn) // times
+    rows = np.zeros((side, len(drawn), 3), np.uint16)
+    for k in range(times):
+        rows += drawn[k::times]
+    total = np.zeros((side, side, 3), np.uint16)
+    for k in range(times):
+        total += rows[:, k::times]
+    return ((total + times**2 // 2) // times**2).astype(np.uint8)
 
 
 def _geom(layer: Layer, form: "core.GeomVertexFormat") -> "core.Geom":
+    colors = np.minimum(np.round(layer.colors * 255) + 1, 255)  # patterns of 255 take one away
+    return _triangles(layer.positions, colors, layer.places, layer.faces, form)
+
+
+def _triangles(
+    positions: Float[np.ndarray, "V 3"],
+    colors: Real[np.ndarray, "V 3"],
+    places: Float[np.ndarray, "V 2"],
+    faces: Int[np.ndarray, "..."],
+    form: "core.GeomVertexFormat",
+) -> "core.Geom":
     from panda3d import core
 
-    vertices = np.empty(len(layer.positions), np.dtype([("place", "<f4", 3), ("color", "u1", 4), ("uv", "<f4", 2)]))
-    vertices["place"], vertices["uv"] = layer.positions, layer.places
-    vertices["color"][:, :3] = np.minimum(np.round(layer.colors * 255) + 1, 255)  # patterns of 255 take one away
-    vertices["color"][:, 3] = 255
+    vertices = np.empty(len(positions), np.dtype([("place", "<f4", 3), ("color", "u1", 4), ("uv", "<f4", 2)]))
+    vertices["place"], vertices["uv"] = positions, places
+    vertices["color"][:, :3], vertices["color"][:, 3] = colors, 255
     data = core.GeomVertexData("layer", form, core.Geom.UHStatic)
     data.uncleanSetNumRows(len(vertices))
     data.modifyArrayHandle(0).copyDataFrom(vertices.tobytes())
     triangles = core.GeomTriangles(core.Geom.UHStatic)
     triangles.setIndexType(core.GeomEnums.NTUint16)
     indices = triangles.modifyVertices()
-    indices.uncleanSetNumRows(layer.faces.size)
-    indices.modifyHandle().copyDataFrom(layer.faces.astype("<u2").tobytes())
+    indices.uncleanSetNumRows(faces.size)
+    indices.modifyHandle().copyDataFrom(faces.astype("<u2").tobytes())
     geom = core.Geom(data)
     geom.addPrimitive(triangles)
     return geom
+
+
+def _numbers(layer: Layer, first: int, form: "core.GeomVertexFormat") -> "core.Geom":
+    """Give the triangles of a layer, each in a colour that is its number: red first, then green, then blue."""
+    corners = layer.positions[layer.faces].reshape(-1, 3)
+    numbers = np.repeat(first + np.arange(len(layer.faces)), 3)
+    colors = numbers.astype("<u4").view(np.uint8).reshape(-1, 4)[:, :3]
+    return _triangles(corners, colors, np.zeros((len(corners), 2)), np.arange(len(corners)), form)
 
 
 def _texture(pattern: UInt8[np.ndarray, "128 128"]) -> "core.Texture":

@@ -1,17 +1,11 @@
 """Thousands of scenes on disk: drawn once by worker processes, in parts that survive an interruption."""
 
 import hashlib
-import json
 import os
-import queue
 import shutil
-import subprocess
-import sys
-import tempfile
-import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import IO
@@ -20,6 +14,8 @@ import numpy as np
 from jaxtyping import Int64, UInt8
 
 import selfsup.data.scenes as scenes
+from selfsup.data.scenes import crew
+from selfsup.data.scenes.crew import Order
 from selfsup.data.scenes.description import describe
 from selfsup.data.scenes.renderer import check_size, render, require_panda3d
 from selfsup.errors import InputError
@@ -31,23 +27,8 @@ Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
-class Order:
-    """What to draw, in parts of so many scenes, and where to keep it."""
-
-    folder: str
-    count: int
-    size: int
-    seed: int
-    room: bool
-    part_length: int
-
-    def scenes_of(self, part: int) -> range:
-        """Give the indices of the scenes of a part."""
-        return range(part * self.part_length, min((part + 1) * self.part_length, self.count))
-
-    def parts(self) -> range:
-        """Give the numbers of all parts."""
-        return range(-(-self.count // self.part_length))
+class StoreOrder(Order):
+    """What to draw into the cache."""
 
     def file_of(self, part: int) -> Path:
         """Where a part waits until all are there."""
@@ -85,8 +66,8 @@ def rendered(
     if workers < 0:
         raise InputError(f"Scenes are drawn by 0 or more worker processes, got {workers}; try 2.")
     check_size(size)
-    name = f"scenes-{'room' if room else 'plain'}-{size}px-{count}-seed{seed}-{_drawing_code()}"
-    order = Order(str(Path(cache) / name), count, size, seed, room, PART)
+    name = f"scenes-{'room' if room else 'plain'}-{size}px-{count}-seed{seed}-{drawing_code()}"
+    order = StoreOrder(str(Path(cache) / name), count, size, seed, room, PART)
     if (found := _open(order)) is None:
         require_panda3d()
         _draw(order, workers, progress)
@@ -97,7 +78,7 @@ def rendered(
     return found
 
 
-def draw_part(order: Order, part: int) -> None:
+def draw_part(order: StoreOrder, part: int) -> None:
     """Draw one part and write it, in this process."""
     described = [describe(order.seed, index, order.room) for index in order.scenes_of(part)]
     pixels = np.stack([picture.transpose(2, 0, 1) for picture in render(described, order.size)])
@@ -105,7 +86,7 @@ def draw_part(order: Order, part: int) -> None:
     _write(order.file_of(part), lambda file: np.savez(file, pixels=pixels, labels=labels))
 
 
-def _open(order: Order) -> tuple[np.ndarray, np.ndarray] | None:
+def _open(order: StoreOrder) -> tuple[np.ndarray, np.ndarray] | None:
     """Open finished arrays; None if they are missing, cut short or not what was ordered."""
     try:
         pixels = np.load(Path(order.folder) / "pixels.npy", mmap_mode="r", allow_pickle=False)
@@ -116,78 +97,17 @@ def _open(order: Order) -> tuple[np.ndarray, np.ndarray] | None:
     return (pixels, labels) if right and labels.shape == (order.count,) else None
 
 
-def _draw(order: Order, workers: int, progress: Progress) -> None:
+def _draw(order: StoreOrder, workers: int, progress: Progress) -> None:
     missing = [part for part in order.parts() if _read_part(order, part) is None]
     done = order.count - sum(len(order.scenes_of(part)) for part in missing)
     progress("drawing scenes", done, order.count)
-    drawing = _by_workers(order, missing, min(workers, len(missing))) if workers else _here(order, missing)
-    with closing(drawing):  # whatever progress() raises, the workers are stopped before it goes on its way
+    with closing(crew.done("store", order, missing, workers)) as drawing:
         for part in drawing:
             done += len(order.scenes_of(part))
             progress("drawing scenes", done, order.count)
 
 
-def _here(order: Order, parts: list[int]) -> Generator[int, None, None]:
-    for part in parts:
-        draw_part(order, part)
-        yield part
-
-
-def _by_workers(order: Order, parts: list[int], workers: int) -> Generator[int, None, None]:
-    """Let processes draw; yield each part's number when it is written. No process outlives the call.
-
-    They are plain `python -m` processes, not multiprocessing's: nothing of the caller's main module is imported in
-    them (no torch, no need for a `__main__` guard), and what the engine prints stays in a file.
-    """
-    news: queue.Queue[str | None] = queue.Queue()
-    running: list[subprocess.Popen[str]] = []
-    with tempfile.TemporaryFile("w+") as said:
-        try:
-            for number in range(workers):
-                running.append(_started(order, parts[number::workers], said))
-                threading.Thread(target=_listen, args=(running[-1], news), daemon=True).start()
-            talking = workers
-            while talking > 0:
-                try:
-                    line = news.get(timeout=0.5)  # the time-out lets Ctrl-C through on every system
-                except queue.Empty:
-                    continue
-                if line is None:
-                    talking -= 1
-                else:
-                    yield int(line)
-            if any(process.wait() for process in running):
-                said.seek(0)
-                raise RuntimeError(f"drawing scenes failed in a worker process:\n{said.read()[-2000:]}")
-        finally:
-            for process in running:
-                process.kill()  # a part half written is a temporary file, nothing more
-            for process in running:
-                process.wait()
-
-
-def _started(order: Order, parts: list[int], said: IO[str]) -> subprocess.Popen[str]:
-    package_root = str(Path(__file__).resolve().parents[3])
-    path = os.pathsep.join([package_root, *filter(None, [os.environ.get("PYTHONPATH")])])
-    process = subprocess.Popen(
-        [sys.executable, "-m", "selfsup.data.scenes.worker", json.dumps(asdict(order)), json.dumps(parts)],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=said,
-        text=True,
-        env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
-    )
-    return process
-
-
-def _listen(process: "subprocess.Popen[str]", news: "queue.Queue[str | None]") -> None:
-    assert process.stdout is not None
-    for line in process.stdout:
-        news.put(line)
-    news.put(None)
-
-
-def _read_part(order: Order, part: int) -> tuple[np.ndarray, np.ndarray] | None:
+def _read_part(order: StoreOrder, part: int) -> tuple[np.ndarray, np.ndarray] | None:
     """Read a part; None if it is missing or damaged."""
     try:
         with np.load(order.file_of(part), allow_pickle=False) as arrays:
@@ -197,7 +117,7 @@ def _read_part(order: Order, part: int) -> tuple[np.ndarray, np.ndarray] | None:
     return (pixels, labels) if pixels.shape == (len(order.scenes_of(part)), 3, order.size, order.size) else None
 
 
-def _assemble(order: Order) -> None:
+def _assemble(order: StoreOrder) -> None:
     """Join the parts to the two arrays; the pixels appear last, so where they are all is there."""
     folder = Path(order.folder)
     labels = np.empty(order.count, np.int64)
@@ -246,9 +166,13 @@ def _renderer_version() -> str:
         return "none"
 
 
-def _drawing_code() -> str:
-    """Name the drawing code by its content, and the renderer's version, so that no stale picture is ever read."""
+def drawing_code(*others: str) -> str:
+    """Name the drawing code by its content, and the renderer's version, so that no stale picture is ever read.
+
+    Args:
+        others: modules of this package beside those that draw.
+    """
     digest = hashlib.sha256(_renderer_version().encode())
-    for name in ("shapes", "textures", "description", "geometry", "renderer"):
+    for name in ("shapes", "textures", "description", "geometry", "renderer", *others):
         digest.update((Path(scenes.__path__[0]) / f"{name}.py").read_bytes())
     return digest.hexdigest()[:10]

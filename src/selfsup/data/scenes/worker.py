@@ -1,4 +1,4 @@
-"""A process that draws parts of an order: `python -m selfsup.data.scenes.worker ORDER PARTS`, started by store.py.
+"""A process that draws parts of an order: `python -m selfsup.data.scenes.worker KIND ORDER PARTS`, started by crew.py.
 
 It prints the number of each part it has written, and ends when nobody reads them any more.
 """
@@ -8,15 +8,16 @@ import os
 import signal
 import sys
 
-from selfsup.data.scenes.store import Order, draw_part
+from selfsup.data.scenes.crew import of_kind
 
 
 def main() -> None:
     """Draw the parts named on the command line."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
-    order, parts = Order(**json.loads(sys.argv[1])), json.loads(sys.argv[2])
+    make, draw = of_kind(sys.argv[1])
+    order, parts = make(**json.loads(sys.argv[2])), json.loads(sys.argv[3])
     for part in parts:
-        draw_part(order, part)
+        draw(order, part)
         try:
             sys.stdout.write(f"{part}\n")
             sys.stdout.flush()
