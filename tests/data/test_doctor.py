@@ -67,3 +67,12 @@ def test_classes_and_splits_are_looked_at(tmp_path):
     assert topics(findings, "note") == {"classes"}
     assert next(finding for finding in findings if finding.topic == "split").examples == ("c",)
     assert np.bincount(data.labels).tolist() == [30, 2, 1]
+
+
+def test_one_colour_is_nothing_to_see_whatever_the_colour():
+    """A plain violet image has channels that differ, and shows as little as a gray one."""
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (40, 3, 32, 32), dtype=np.uint8)
+    pixels[:10] = np.array([90, 20, 200], np.uint8)[:, None, None]
+    (found,) = [finding for finding in diagnose(open_images(pixels, 32)) if finding.topic == "constant"]
+    assert "25.0%" in found.text

@@ -56,6 +56,9 @@ def test_a_ball_is_where_geometry_says(ball: Scene) -> None:
     well_inside = on_ball & (inside > 0.2)
     assert well_inside.sum() > 300
     assert np.abs(found.depth - expected)[well_inside].max() < 2e-3
+    columns, rows, along = (ball.camera.seen(points_of(found, ball.camera)[on_ball]) * (SIZE, SIZE, 1)).T
+    np.testing.assert_allclose(along, found.depth[on_ball], atol=1e-5)  # along the axis, not along the ray
+    np.testing.assert_allclose(np.stack([rows, columns], 1), np.argwhere(on_ball) + 0.5, atol=1e-4)
     radial = (points_of(found, ball.camera) - middle) @ ball.camera.axes().T
     radial /= np.linalg.norm(radial, axis=2, keepdims=True)
     cosines = (found.normals * radial).sum(2)[well_inside]

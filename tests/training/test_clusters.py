@@ -142,3 +142,14 @@ def test_a_stopped_run_ends_with_the_same_bytes(run: Run, stop: int, tmp_path: P
     assert one.keys() == other.keys()
     assert all(torch.equal(value, other[key]) for key, value in one.items())
     assert again.summary["rounds"] == run.summary["rounds"]
+
+
+def test_a_run_that_was_stopped_before_its_summary_knows_its_blind_guess(pictures: np.ndarray, tmp_path: Path) -> None:
+    """Nothing is trained any more then, and the method itself has seen no batch; the guess is the largest cluster's."""
+    enough = np.concatenate([pictures, 255 - pictures])  # some are held out of so many
+    run = pretrain("deepcluster", enough, out=tmp_path / "run", steps=16, **QUICK)
+    before = run.summary["headline"]
+    assert before["held_out_images"] > 0
+    assert before["chance"] == pytest.approx(run.metrics()[-1]["metrics"]["largest"], rel=1e-6)
+    (run.folder / "summary.json").unlink()
+    assert pretrain("deepcluster", enough, out=run.folder, steps=16, **QUICK).summary["headline"] == before

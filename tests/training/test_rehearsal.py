@@ -9,7 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from selfsup.method import Batch, Objective
 from selfsup.training.prepare import prepare
-from selfsup.training.rehearsal import Rehearsal, seconds_per_step
+from selfsup.training.rehearsal import Rehearsal, seconds_per_step, standing_in
 
 QUICK = {"threads": 1, "precision": "float32", "layout": "contiguous", "batch_size": 8, "image_size": 32}
 
@@ -67,3 +67,13 @@ def test_steps_are_of_one_phase_after_another(rehearsal: Rehearsal, monkeypatch:
     for _ in range(5):
         rehearsal.step()
     assert seen == [0.125, 0.375, 0.625, 0.875, 0.125]
+
+
+def test_features_that_stand_in_for_others_are_not_equal_to_them() -> None:
+    """k-means of equal points finds as many clusters as there are different ones, and loses its time on the others."""
+    few = torch.randn(30, 4)
+    all_of_them = standing_in(few, 100)
+    assert all_of_them.shape == (100, 4)
+    assert torch.equal(all_of_them[:30], few)
+    assert len(all_of_them.unique(dim=0)) == 100
+    assert all_of_them.std().item() == pytest.approx(2**0.5, rel=0.4)

@@ -102,7 +102,7 @@ class Rehearsal:
             with_all["passes"] += 1
             with_all["seconds"] += more * (perf_counter() - began)
             with_all["flops"] += more * (counter.get_total_flops() - before)
-            return _standing_in(features, count)
+            return standing_in(features, count)
 
         def prepare() -> float:
             with_all["seconds"], began = 0.0, perf_counter()
@@ -144,7 +144,7 @@ class Rehearsal:
         return Compute(total.get_total_flops() / PHASES / 1e9, trunk / PHASES / 1e9)
 
 
-def _standing_in(features: torch.Tensor, count: int) -> torch.Tensor:
+def standing_in(features: torch.Tensor, count: int) -> torch.Tensor:
     """Give features for `count` images: those of a few, again and again, and no two alike.
 
     Of equal ones k-means would make as many clusters as there are different ones, and spend its time on the others.
