@@ -16,6 +16,7 @@ from selfsup.networks.pairs import PairDecoder
 from selfsup.recipe import Recipe
 from selfsup.views import crops, homographies, sheets, warps
 from selfsup.views.pieces import in_pieces
+from selfsup.views.precision import in_full
 
 GRAY = 128 / 255
 """Colour of what lies outside the image, as in the released code."""
@@ -103,7 +104,7 @@ class AET(Method):
     def estimate(self, images: Float[Tensor, "B 3 S S"], transformed: Float[Tensor, "B 3 S S"]) -> Float[Tensor, "B P"]:
         """Estimate the target from both images, each set in a pass of its own with its own batch statistics."""
         numbers = self.decoder(self.encoder.vector(images), self.encoder.vector(transformed))
-        return numbers.to(torch.promote_types(numbers.dtype, torch.float32))  # type: ignore[no-any-return]
+        return in_full(numbers)
 
     def explained(self, errors: Float[Tensor, " P"]) -> dict[str, Tensor]:
         """Give the shares of the target's variance that are explained, over all and over each group of its numbers."""

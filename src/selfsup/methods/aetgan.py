@@ -16,6 +16,7 @@ from selfsup.networks.encoders import Encoder
 from selfsup.networks.pairs import PairDecoder
 from selfsup.recipe import Recipe
 from selfsup.views import crops, sheets
+from selfsup.views.precision import in_full
 
 VARIANCE = 1 / 3
 """Of each drawn number, uniform from -1 to 1."""
@@ -105,7 +106,7 @@ class GeneratedAET(Method):
     def estimate(self, images: Float[Tensor, "B 3 S S"], transformed: Float[Tensor, "B 3 S S"]) -> Float[Tensor, "B Z"]:
         """Estimate the code from both images, each set in a pass of its own with its own batch statistics."""
         numbers = self.decoder(self.encoder.vector(images), self.encoder.vector(transformed))
-        return numbers.to(torch.promote_types(numbers.dtype, torch.float32))  # type: ignore[no-any-return]
+        return in_full(numbers)
 
     @torch.no_grad()
     def figures(self, batch: Batch) -> dict[str, Tensor]:

@@ -15,6 +15,7 @@ from selfsup.networks.dense import DenseHead
 from selfsup.networks.encoders import Encoder, behind_last_map
 from selfsup.recipe import Recipe
 from selfsup.views import bins, crops, lab, sheets
+from selfsup.views.precision import in_full
 from selfsup.views.quality import pooled_gain
 
 SPREAD = 15.0
@@ -160,7 +161,7 @@ class Colorization(Method):
     def predict(self, images: Float[Tensor, "B 3 S S"]) -> Float[Tensor, "B K h w"]:
         """Give a and b in units of `SPREAD`, or logits of the bins; closed bins have -inf."""
         output: Tensor = self.head(*self.encoder.map_and_vector(images))
-        output = output.to(torch.promote_types(output.dtype, torch.float32)).contiguous()
+        output = in_full(output).contiguous()
         if self.loss == "squared":
             return output
         closed = self.stand_in != torch.arange(len(self.bins), device=self.bins.device)

@@ -15,6 +15,7 @@ from selfsup.method import Batch, Method, Objective
 from selfsup.networks.encoders import Encoder, takes
 from selfsup.recipe import Recipe
 from selfsup.views import color, crops, patches, sheets
+from selfsup.views.precision import in_full
 
 DIRECTIONS = ((-1, -1), (-1, 0), (-1, 1), (0, -1), (0, 1), (1, -1), (1, 0), (1, 1))
 """Row and column of the second patch as seen from the first, for labels 0 to 7; 7 - label looks back."""
@@ -158,7 +159,7 @@ class Context(Method):
             features.gather(1, number[:, :, None].expand(-1, -1, width)) for number in (asked.first, asked.second)
         )
         logits: Tensor = self.head(torch.cat([first, second], dim=2).flatten(0, 1))
-        return logits.to(torch.promote_types(logits.dtype, torch.float32))
+        return in_full(logits)
 
     def figures(self, batch: Batch) -> dict[str, Tensor]:
         """Draw first patches with the second where it was (above) and where the network puts it (below)."""

@@ -14,6 +14,7 @@ from selfsup.method import Batch, Method, Objective
 from selfsup.networks.encoders import Encoder, takes
 from selfsup.recipe import Recipe
 from selfsup.views import color, crops, downsampling
+from selfsup.views.precision import in_full
 
 STREAMS = 5
 """Pictures the encoder sees of each image: four tiles and the whole at half its size."""
@@ -126,7 +127,7 @@ class Counting(Method):
     def count(self, views: Float[Tensor, "B 5 3 s s"]) -> Counts:
         """Count in all streams at once: apart, each kind would get batch statistics of its own and give itself away."""
         counts = self.head(self.encoder.vector(crops.resize(views.flatten(0, 1), self.side)))
-        counts = counts.to(torch.promote_types(counts.dtype, torch.float32))  # the loss is not for bfloat16
+        counts = in_full(counts)
         counts = counts.view(-1, STREAMS, counts.shape[1])
         return Counts(counts[:, :4], counts[:, 4])
 

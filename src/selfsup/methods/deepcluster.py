@@ -17,6 +17,7 @@ from selfsup.method import Batch, DataFacts, Method, Objective
 from selfsup.networks.encoders import Encoder
 from selfsup.recipe import Recipe
 from selfsup.views import color, crops, sheets
+from selfsup.views.precision import in_full
 
 PER_CLUSTER = 50
 """Images for each cluster where no number of clusters is asked for; the paper has 128."""
@@ -260,8 +261,3 @@ def members(
     """Give the first images of a cluster, white where there are no more."""
     found = images[labels == cluster][:count]
     return F.pad(found, (0, 0) * 3 + (0, count - len(found)), value=1.0)
-
-
-def in_full(values: Tensor) -> Tensor:
-    """Give at least float32: losses and clusters are not for bfloat16."""
-    return values.to(torch.promote_types(values.dtype, torch.float32))

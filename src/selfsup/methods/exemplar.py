@@ -15,6 +15,7 @@ from selfsup.method import Batch, DataFacts, Method, Objective
 from selfsup.networks.encoders import Encoder
 from selfsup.recipe import Recipe
 from selfsup.views import crops, families, hsv, sheets
+from selfsup.views.precision import in_full
 
 MOST = 32_000
 """Classes up to which a softmax is offered, the most of the paper; it found 8,000 to be best."""
@@ -224,8 +225,3 @@ def triplet(embeddings: Float[Tensor, "N E"], copies: int, margin: float) -> Flo
         far = torch.where(far.isinf(), farthest, far)
         errors = (margin + near - far).clamp(min=0).masked_fill(members == row[:, None], 0)
         return errors.sum() / (len(embeddings) * (copies - 1))
-
-
-def in_full(values: Tensor) -> Tensor:
-    """Give at least float32: losses are not for bfloat16."""
-    return values.to(torch.promote_types(values.dtype, torch.float32))

@@ -16,6 +16,7 @@ from selfsup.networks.encoders import Encoder, takes
 from selfsup.recipe import Recipe
 from selfsup.views import color, crops, patches, sheets
 from selfsup.views.permutations import permutation_set
+from selfsup.views.precision import in_full
 
 LARGE_CELL = 64
 """Side in pixels from which a cell is cut as in the paper (64 of 75 pixels); smaller ones lose a quarter."""
@@ -138,7 +139,7 @@ class Jigsaw(Method):
         index = shown.flatten(1)[:, :, None].expand(-1, -1, features.shape[2])
         shuffled = features.gather(1, index).view(-1, *features.shape[1:])  # [B*K, P, D]
         logits: Tensor = self.head(shuffled)
-        return logits.to(torch.promote_types(logits.dtype, torch.float32))
+        return in_full(logits)
 
     def figures(self, batch: Batch) -> dict[str, Tensor]:
         """Draw puzzles as they were given and as the network puts them together: whole pictures are right answers."""

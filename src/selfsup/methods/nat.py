@@ -16,6 +16,7 @@ from selfsup.networks import sphere
 from selfsup.networks.encoders import Encoder
 from selfsup.recipe import Recipe
 from selfsup.views import color, crops, sheets
+from selfsup.views.precision import in_full
 
 SHOWN = 12
 """Images in a picture."""
@@ -136,7 +137,7 @@ class NAT(Method):
     def outputs(self, images: Float[Tensor, "B 3 s s"]) -> Float[Tensor, "B d"]:
         """Say where on the sphere images land."""
         vectors = self.head(self.encoder.vector(images))
-        return F.normalize(vectors.to(torch.promote_types(vectors.dtype, torch.float32)), dim=1)
+        return F.normalize(in_full(vectors), dim=1)
 
     def views(self, images: Float[Tensor, "B 3 S S"]) -> Float[Tensor, "B 3 s s"]:
         """Crop, mirror and, where colours are seen, change them."""

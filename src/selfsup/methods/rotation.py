@@ -13,6 +13,7 @@ from selfsup.method import Batch, Method, Objective
 from selfsup.networks.encoders import Encoder
 from selfsup.recipe import Recipe
 from selfsup.views import crops, sheets
+from selfsup.views.precision import in_full
 
 
 class Rotation(Method):
@@ -47,7 +48,7 @@ class Rotation(Method):
         """Yield the cross-entropy of the four turns of every image."""
         images, turns = all_turns(crops.random_crop(batch.images, self.encoder.image_size, flip=self.flip))
         logits = self.head(self.encoder.vector(images))
-        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))  # the loss is not for bfloat16
+        logits = in_full(logits)
         accuracy = (logits.argmax(1) == turns).float().mean()
         yield Objective(F.cross_entropy(logits, turns), metrics={"accuracy": accuracy}, chance=math.log(4))
 

@@ -15,6 +15,7 @@ from selfsup.networks.encoders import Encoder, behind_last_map
 from selfsup.networks.names import BUILT_IN
 from selfsup.recipe import Recipe
 from selfsup.views import bins, crops, lab, sheets
+from selfsup.views.precision import in_full
 from selfsup.views.quality import pooled_gain
 
 UNITS = (25.0, 15.0, 15.0)
@@ -140,7 +141,7 @@ class SplitBrain(Method):
         """Give what the half of lightness says of (a, b), then what that of colour says of L: values or logits."""
         maps, vectors = (given.chunk(2, dim=1) for given in self.encoder.map_and_vector(images))
         outputs = (self.to_colour(maps[0], vectors[0]), self.to_lightness(maps[1], vectors[1]))
-        first, second = (x.to(torch.promote_types(x.dtype, torch.float32)).contiguous() for x in outputs)
+        first, second = (in_full(x).contiguous() for x in outputs)
         return first, second
 
     def decoded(

@@ -11,6 +11,11 @@ Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
 
+def in_full(values: Tensor) -> Tensor:
+    """Give at least float32, float64 as it is: losses and clusters are not for bfloat16."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
+
+
 def full_precision(
     view: Callable[Concatenate[Tensor, Arguments], Result],
 ) -> Callable[Concatenate[Tensor, Arguments], Result]:
