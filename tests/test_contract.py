@@ -3,7 +3,9 @@
 import inspect
 from pathlib import Path
 
+import moving
 import pytest
+import rendered
 import torch
 from needs import needed
 from torch import Tensor
@@ -28,7 +30,7 @@ def test_losses_are_finite_means_of_known_parts(name: str) -> None:
     parts = set(method.optimizers(method.recipe))
     totals = []
     for size in (BATCH, 2 * BATCH):
-        objectives = all_objectives(method, pictures(size))
+        objectives = all_objectives(method, given(method, size))
         assert objectives
         for objective in objectives:
             assert objective.part in parts
@@ -42,7 +44,7 @@ def test_losses_are_finite_means_of_known_parts(name: str) -> None:
 def test_headline_is_among_the_metrics(name: str) -> None:
     """The metric that a method is judged by is one that it reports."""
     method = started(name)
-    metrics = {key for objective in all_objectives(method, pictures(BATCH)) for key in objective.metrics}
+    metrics = {key for objective in all_objectives(method, given(method, BATCH)) for key in objective.metrics}
     assert method.headline in metrics
 
 
@@ -68,7 +70,7 @@ def test_step_moves_only_its_own_part(name: str) -> None:
     optimizers = method.optimizers(method.recipe)
     owner = {id(p): part for part, optimizer in optimizers.items() for p in parameters_of(optimizer)}
     before = copies(method)
-    losses = method.losses(pictures(BATCH))
+    losses = method.losses(given(method, BATCH))
     stepped = set()
     while objectives := as_list(next(losses, [])):
         for objective in objectives:
@@ -85,7 +87,7 @@ def test_step_moves_only_its_own_part(name: str) -> None:
 def test_modes_are_left_as_they_were(name: str) -> None:
     """Grad mode and autocast at every yield are what they were before."""
     method = started(name)
-    losses = method.losses(pictures(BATCH))
+    losses = method.losses(given(method, BATCH))
     while True:
         with autocast_of(torch.device("cpu"), "bfloat16")():
             if not as_list(next(losses, [])):
@@ -132,7 +134,7 @@ def test_eval_mode_does_not_depend_on_the_batch(name: str) -> None:
     before = copies(method)
     with torch.no_grad():
         together, alone = method.encoder.vector(images), method.encoder.vector(images[:2])
-        all_objectives(method, pictures(BATCH))
+        all_objectives(method, given(method, BATCH))
     assert torch.allclose(together[:2], alone, atol=1e-5)
     assert all(torch.equal(value, before[key]) for key, value in method.named_parameters())
 
@@ -141,7 +143,7 @@ def test_figures_are_pictures(name: str) -> None:
     """Every method draws its task: [3, H, W] pictures in [0, 1]."""
     method = started(name).eval()
     with torch.no_grad():
-        drawn = method.figures(pictures(BATCH))
+        drawn = method.figures(given(method, BATCH))
     assert drawn
     for picture in drawn.values():
         assert picture.ndim == 3
@@ -181,7 +183,7 @@ def started(name: str, seed: int = 0) -> Method:
     encoder = build_encoder("small", SIZE, seed=seed, sees=methods.sees(name))
     torch.manual_seed(mix(seed, 1))
     method = methods.load(name)(encoder, **needed(name))
-    method.start(DataFacts(64, SIZE, lambda count: pictures(count).images))
+    method.start(facts_of(method))
     method.start_epoch(clean_features)
     return method
 
@@ -192,6 +194,21 @@ def clean_features(module: torch.nn.Module) -> Tensor:
     features = module.eval()(pictures(64).images[:, :, :SIZE, :SIZE])
     module.train()
     return features
+
+
+def facts_of(method: Method) -> DataFacts:
+    """Say what a method may know of its data: pictures, or the frames of clips."""
+    if "clips" in method.reads:
+        return moving.facts(moving.squares(), SIZE)
+    return DataFacts(64, SIZE, lambda count: pictures(count).images)
+
+
+def given(method: Method, count: int, step: int = 0) -> Batch:
+    """Give what a method reads: pictures, scenes beside them if it wants any, or frames of clips that it asked for."""
+    if "clips" in method.reads:
+        return moving.batch(method, moving.squares(), count, step, step / 100)
+    batch = pictures(count, step)
+    return batch._replace(extra=rendered.extra(count, 36, step)) if "scenes" in method.reads else batch
 
 
 def pictures(count: int, step: int = 0) -> Batch:
@@ -211,7 +228,7 @@ def all_objectives(method: Method, batch: Batch) -> list:
 def run_steps(method: Method, steps: int, first: int = 0, optimizers: dict | None = None) -> None:
     """Train on a few batches."""
     optimizers = optimizers or method.optimizers(method.recipe)
-    batches = (pictures(BATCH, first + k)._replace(progress=0.5) for k in range(steps))
+    batches = (given(method, BATCH, first + k)._replace(progress=0.5) for k in range(steps))
     batches = (batch._replace(step=first + k) for k, batch in enumerate(batches))
     for _ in train(method, batches, optimizers, method.recipe, 0, autocast_of(torch.device("cpu"), "float32")):
         pass
@@ -222,7 +239,7 @@ def losses_at(method: Method, seed: int) -> list[float]:
     method.eval()
     torch.manual_seed(mix(seed, 5))
     with torch.no_grad():
-        found = [o.loss.item() for y in method.losses(pictures(BATCH)) for o in as_list(y)]
+        found = [o.loss.item() for y in method.losses(given(method, BATCH)) for o in as_list(y)]
     method.train()
     return found
 

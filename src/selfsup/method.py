@@ -4,9 +4,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from typing import ClassVar, NamedTuple
 
+import numpy as np
+from jaxtyping import Int64
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from selfsup.clips import Clips
 from selfsup.networks.encoders import Encoder
 from selfsup.recipe import Recipe
 
@@ -20,13 +23,18 @@ class DataFacts(NamedTuple):
     """Side in pixels of what the encoder will see."""
     sample: Callable[[int], Tensor]
     """Give n training images [n, 3, S, S] in [0, 1], for priors, bins or k-means."""
+    clips: Clips | None = None
+    """Where the images are the frames of clips."""
+    frames: Callable[[Int64[np.ndarray, " n"]], Tensor] | None = None
+    """Give any frames [n, 3, S, S] in [0, 1] by their numbers."""
 
 
 class Batch(NamedTuple):
     """The images of one step, before any view is made of them."""
 
     images: Tensor
-    """[B, 3, S, S] float32 in [0, 1], S = store size >= image size; signals [B, C, L] in their own units."""
+    """[B, 3, S, S] float32 in [0, 1], S = store size >= image size; signals [B, C, L] in their own units; of clips the
+    frames that a method asked for, [B, K, 3, S, S]."""
     index: Tensor  # type: ignore[assignment]  # a field, not tuple.index
     """[B] int64, position of each image in the training set."""
     step: int
@@ -34,6 +42,9 @@ class Batch(NamedTuple):
     progress: float
     """Share of training done, in [0, 1)."""
     extra: Mapping[str, Tensor] = {}
+    """Of clips `frames` [B, K] (their numbers), `seconds` [B, K] and `source` [B, K]. Of a method that reads scenes
+    `scenes` [B, 3, S, S], `depth` [B, S, S] in world units, `normals` [B, 3, S, S] (right, down, forward; like depth 0
+    where nothing is seen) and `contours` [B, 1, S, S], 0 or 1: other pictures than `images`."""
 
 
 class Objective(NamedTuple):
@@ -66,7 +77,7 @@ class Method(nn.Module, ABC):
     headline_rises: ClassVar[bool] = True
     """Whether a larger headline is better."""
     reads: ClassVar[str] = "images"
-    """What it can be trained on: `images`, or `images and signals`."""
+    """What it is trained on: `images`, `images and signals` (either), `clips`, `images and scenes` (both at once)."""
     sees: ClassVar[str] = "colour"
     """What of an image its encoder is given (see `networks.seeing`): `colour`, `lightness`, `edges` or `halves`.
 
@@ -91,6 +102,20 @@ class Method(nn.Module, ABC):
     def optimizers(self, recipe: Recipe) -> dict[str, Optimizer]:
         """Give the optimizer of each part; every trainable parameter belongs to exactly one."""
         return {"all": recipe.build(self.parameters())}
+
+    def moments(
+        self, clips: Clips, index: Int64[np.ndarray, " B"], draw: np.random.Generator
+    ) -> Int64[np.ndarray, "B K"]:
+        """Choose the frames of a step, K for each row; only asked of methods that read clips.
+
+        It is called in another thread: all that is random comes from `draw`.
+
+        Args:
+            clips: training or held-out ones.
+            index: a frame for each row of the global batch, dealt out evenly; it may be ignored.
+            draw: where random numbers come from.
+        """
+        raise NotImplementedError(f"{type(self).__name__} reads no clips")
 
     def start_epoch(self, embed: Callable[[nn.Module], Tensor]) -> Tensor | None:
         """Prepare an epoch; may return the order [N] in which its images come."""

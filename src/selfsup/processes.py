@@ -1,7 +1,8 @@
 """What a run over several processes needs: rank, averages, gathers. All of it does nothing in one process."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 import torch.distributed as dist
@@ -65,6 +66,16 @@ def barrier() -> None:
     """Wait for all processes."""
     if count() > 1:
         dist.barrier()
+
+
+@contextmanager
+def first_alone() -> Iterator[None]:
+    """Let process 0 do what is inside before all others: it writes what they then read."""
+    if rank() > 0:
+        barrier()
+    yield
+    if rank() == 0:
+        barrier()
 
 
 def average_gradients(parameters: Sequence[nn.Parameter]) -> None:

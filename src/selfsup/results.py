@@ -78,7 +78,7 @@ def _show_evaluation(result: dict[str, Any]) -> None:
     from selfsup.evaluation.evaluate import table as rows_of
 
     labels = result["labels"]
-    sizes = f"{labels['pool']:,} images for probes, {labels['test']:,} for the test"
+    sizes = f"{labels['pool']:,} {labels['things']} for probes, {labels['test']:,} for the test"
     say(f"{labels['source']}: {len(labels['classes'])} classes, {sizes}.")
     for note in labels["notes"]:
         say(note)
@@ -93,9 +93,9 @@ def _show_verdict(verdict: Any) -> None:
 
 
 def _show_predictions(found: Any) -> None:
-    for line in table(("class", "images"), found.of_class.items()):
+    for line in table(("class", found.things), found.of_class.items()):
         say(line)
-    say(f"{found.images:,} images in {found.file}")
+    say(f"{found.images:,} {found.things} in {found.file}")
 
 
 def _show_audit(result: dict[str, Any]) -> None:

@@ -10,8 +10,8 @@ YES = ("yes", "true", "on", "1")
 NO = ("no", "false", "off", "0")
 NOTHING = ("none", "null", "all")
 """Words for None; `all` reads better where None means "no limit"."""
-DRAWN = ("scenes", "plain-scenes")
-"""Sources of images that are drawn, not found on disk: with a room around the things, and without."""
+DRAWN = ("scenes", "plain-scenes", "moving-scenes")
+"""Sources of images that are drawn, not found on disk: with a room around the things, without, and in motion."""
 WORDS = {int: "a whole number", float: "a number", bool: "yes or no", str: "a text", Path: "a path", None: "none"}
 
 
@@ -53,7 +53,7 @@ def write(value: Any) -> str:
 
 
 def is_drawn(source: object) -> bool:
-    """Whether a source of images is drawn scenes: `scenes`, `plain-scenes`, with or without `:COUNT:SEED`."""
+    """Whether a source of images is drawn scenes: one of DRAWN, with or without `:COUNT:SEED`."""
     return isinstance(source, str) and source.partition(":")[0] in DRAWN
 
 

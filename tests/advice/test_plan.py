@@ -82,7 +82,7 @@ def test_methods_are_kept_or_excluded(monkeypatch: pytest.MonkeyPatch):
 
 def test_what_needs_colour_or_a_generator_is_left_out():
     """Gray images have no colour to predict; a generator cannot be trained within a method's budget."""
-    gray, colourful = (choose_methods(None, FolderFacts(1000, 64, gray=gray))[1] for gray in (True, False))
+    gray, colourful = (choose_methods(None, FolderFacts(1000, 64, gray=gray, clips=50))[1] for gray in (True, False))
 
     assert set(gray) == {"colorization", "splitbrain", "aetgan"}
     assert set(colourful) == {"aetgan"}

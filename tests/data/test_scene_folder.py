@@ -162,7 +162,7 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"source": "rooms"}, "choose scenes or plain-scenes"),
+        ({"source": "rooms"}, "choose scenes, plain-scenes or moving-scenes"),
         ({"count": 0}, "At least one picture"),
         ({"size": 8}, "16 to 512"),
         ({"seed": -1}, "seed is a number from 0"),

@@ -318,7 +318,7 @@ def test_another_renderer_draws_anew(tmp_path, monkeypatch):
     assert store.drawing_code() != before
 
 
-@pytest.mark.parametrize("file", ["shapes", "textures", "description", "geometry", "renderer"])
+@pytest.mark.parametrize("file", ["shapes", "textures", "scene", "description", "geometry", "renderer"])
 def test_each_file_that_draws_is_part_of_the_name(file, monkeypatch):
     """A change in any of them makes other pictures."""
     before, read = store.drawing_code(), Path.read_bytes
@@ -342,7 +342,7 @@ def test_sources_by_name(tmp_path):
         open_images("plain-scenes:many", 28, cache=tmp_path)
 
 
-@pytest.mark.parametrize("name", ["scenes", "plain-scenes:16", "plain-scenes:16:3"])
+@pytest.mark.parametrize("name", ["scenes", "plain-scenes:16", "plain-scenes:16:3", "moving-scenes:20"])
 def test_the_command_line_looks_for_no_folder_of_that_name(tmp_path, monkeypatch, name):
     """As images, as labels, and as what a plan or a run folder is named after."""
     asked: list[object] = []

@@ -20,9 +20,9 @@ def ball(monkeypatch: pytest.MonkeyPatch) -> Scene:
     """A scene without room that holds one ball on the ground, finely meshed."""
     turn = np.linspace(-np.pi / 2, np.pi / 2, 65)
     profile = [(RADIUS * np.cos(t), RADIUS + RADIUS * np.sin(t)) for t in turn]
-    monkeypatch.setitem(shapes._BUILDERS, "ball", lambda: shapes.revolved([profile], shapes.BODY, segments=128))
+    monkeypatch.setitem(shapes._BUILDERS, "fine ball", lambda: shapes.revolved([profile], shapes.BODY, segments=128))
     scene = describe(0, 0, room=False)
-    thing = dataclasses.replace(scene.things[0], shape="ball", scale=(1.0, 1.0, 1.0), place=(0.2, -0.1))
+    thing = dataclasses.replace(scene.things[0], shape="fine ball", scale=(1.0, 1.0, 1.0), place=(0.2, -0.1))
     camera = Camera(eye=(2.1, -1.9, 1.6), target=(0.2, -0.1, 0.4), field_degrees=40.0)
     return dataclasses.replace(scene, things=(thing,), camera=camera)
 
@@ -41,10 +41,16 @@ def points_of(found: Truth, camera: Camera) -> np.ndarray:
     return points
 
 
-def test_a_ball_is_where_geometry_says(ball: Scene) -> None:
-    """Depth to the nearer crossing of each ray with the sphere, normals along its radius, in the camera's frame."""
+@pytest.mark.parametrize(("height", "turn"), [(0.0, 0.0), (0.25, 115.0)])
+def test_a_ball_is_where_geometry_says(ball: Scene, height: float, turn: float) -> None:
+    """Depth to the nearer crossing of each ray with the sphere, normals along its radius, in the camera's frame.
+
+    In the air and turned about a level axis it is the same, higher up.
+    """
+    thing = dataclasses.replace(ball.things[0], height=height, turn_degrees=turn, toward_degrees=20.0)
+    ball = dataclasses.replace(ball, things=(thing,))
     found = truth(ball, SIZE)
-    middle = np.array([*ball.things[0].place, RADIUS])
+    middle = np.array([*ball.things[0].place, RADIUS + height])
     rays = rays_of(ball.camera, SIZE) @ ball.camera.axes()
     toward = np.array(ball.camera.eye) - middle
     a, b, c = (rays**2).sum(2), 2 * rays @ toward, toward @ toward - RADIUS**2

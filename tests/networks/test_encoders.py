@@ -60,6 +60,10 @@ def test_zoo(name: str) -> None:
     assert vector.shape == (2, encoder.vector_width)
     again = encoder.map_and_vector(images)
     assert all(torch.equal(*pair) for pair in zip(again, (last, vector), strict=True))
+    with torch.no_grad():
+        at_once = encoder.stages_and_vector(images)
+    assert all(torch.equal(at_once[0][key], value) for key, value in maps.items())
+    assert torch.equal(at_once[1], vector)
     again[1].sum().backward()
     assert [key for key, value in encoder.named_parameters() if value.grad is None] == []
 

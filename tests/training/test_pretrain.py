@@ -3,6 +3,7 @@
 import inspect
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -11,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
+from selfsup.clips import described
 from selfsup.data.images import open_images
 from selfsup.errors import InputError, Interrupted, TrainingFailed
 from selfsup.networks.encoders import load_encoder
@@ -193,6 +195,42 @@ def test_held_out_images_do_not_depend_on_the_order(pictures: np.ndarray) -> Non
     assert len(held_out) == 12
     assert set(held_out.hashes) == set(mirrored.hashes)
     assert not set(held_out.hashes) & set(training.hashes)
+
+
+def test_whole_videos_are_held_out(pictures: np.ndarray) -> None:
+    """Frames of one video are alike: none is trained on while another is watched; videos that are too long stay."""
+    images = open_images(np.concatenate([pictures, pictures[::-1]])[:440], 32)
+    source = np.repeat([0, 1, 2, 3, 4, 5], [200, 10, 10, 10, 10, 200])
+    clip = np.repeat(np.arange(44), 10)
+    clips = described(images.pixels, clip, np.arange(440) % 10 / 10, source, [f"{number}" for number in range(44)])
+
+    training, held_out = hold_out(replace(images, clips=clips))
+
+    assert training.clips is not None
+    assert held_out.clips is not None
+    assert len(held_out) == 20
+    assert len(training) == 420
+    assert not set(held_out.clips.source.tolist()) & set(training.clips.source.tolist())
+    assert {0, 5} <= set(training.clips.source.tolist())
+
+
+def test_held_out_images_come_with_scenes_of_their_own(pictures: np.ndarray) -> None:
+    """Every twentieth scene is never trained on."""
+
+    class Scenes:
+        def __init__(self, numbers: np.ndarray) -> None:
+            self.numbers = numbers
+
+        def __len__(self) -> int:
+            return len(self.numbers)
+
+        def select(self, numbers: np.ndarray) -> "Scenes":
+            return Scenes(self.numbers[numbers])
+
+    training, held_out = hold_out(replace(open_images(pictures, 32), beside=Scenes(np.arange(100))))  # type: ignore[arg-type]
+
+    assert held_out.beside.numbers.tolist() == [19, 39, 59, 79, 99]  # type: ignore[union-attr]
+    assert sorted([*training.beside.numbers, *held_out.beside.numbers]) == list(range(100))  # type: ignore[union-attr]
 
 
 def test_saved_statistics_are_those_of_clean_images(finished: Run, pictures: np.ndarray) -> None:

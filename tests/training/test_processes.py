@@ -4,7 +4,9 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+import moving
 import pytest
+import rendered
 import torch
 import torch.multiprocessing as mp
 from needs import needed
@@ -66,14 +68,17 @@ def trained(name: str, dtype: torch.dtype) -> dict[str, torch.Tensor]:
     method = _method(name).to(dtype)
     if processes.count() > 1:
         synchronize(method)
-    method.start(DataFacts(64, SIZE, lambda count: _images(count, 0)))
+    clips = "clips" in method.reads
+    method.start(moving.facts(moving.squares(), SIZE) if clips else DataFacts(64, SIZE, lambda n: _images(n, 0)))
     torch.manual_seed(mix(0, 2))
     method.start_epoch(_embed(dtype))
     steps = 10 if dtype == torch.float64 else 3
     # rounding grows with every step, and Adam makes a full step of a gradient that is nothing else: small plain steps
     recipe = method.recipe if dtype == torch.float64 else Recipe(optimizer="sgd", lr=2e-4)
     batches = (
-        Batch(inputs[rows].to(dtype), torch.arange(BATCH)[rows], k, 0.3)
+        moving.batch(method, moving.squares(), BATCH, k, rows=rows, dtype=dtype)
+        if clips
+        else Batch(inputs[rows].to(dtype), torch.arange(BATCH)[rows], k, 0.3, _beside(method, k, rows, dtype))
         for k in range(steps)
         for inputs in [_images(BATCH, k)[:, :, 18] if name == OF_SIGNALS else _images(BATCH, k)]
         for rows in [processes.rows(BATCH)]
@@ -103,6 +108,12 @@ def _embed(dtype: torch.dtype) -> Callable[[nn.Module], torch.Tensor]:
         return processes.in_rank_order([features])
 
     return embed
+
+
+def _beside(method: Method, step: int, rows: slice, dtype: torch.dtype) -> dict[str, torch.Tensor]:
+    """Give scenes beside the images to a method that reads them."""
+    given = rendered.extra(BATCH, 36, step) if "scenes" in method.reads else {}
+    return {key: value[rows].to(dtype) for key, value in given.items()}
 
 
 def _images(count: int, step: int) -> torch.Tensor:

@@ -61,8 +61,10 @@ def advise(
     The same call goes on where an earlier one stopped; finished trials are not repeated.
 
     Args:
-        data: folder of images, `.npy` file, array, dataset object, `scenes` or `plain-scenes`; left out, the plan's.
-        labels: labelled images, for judging only: class folders, a CSV of path and label, or what `pattern` reads.
+        data: folder of images or videos, `.npy` file, array, dataset object, `scenes`, `plain-scenes` or
+            `moving-scenes`; left out, the plan's.
+        labels: labelled images or videos, for judging only: class folders, a CSV of path and label, or what `pattern`
+            reads. Videos are judged clip by clip.
         budget: time of each run, such as `10m`.
         methods: pretext tasks to try; by default all that can work on the images.
         out: folder for trials, results, verdict and report.
@@ -197,7 +199,7 @@ def _bench(material: Material, known: Plan | None, asked: Mapping[str, Any], pro
     settings = {name: getattr(known, name) if known is not None else value for name, value in asked.items()}
     settings["image_size"] = material.image_size
     steps = dict(known.steps) if known else {}
-    return Workbench(material.images, material.labelled, material.exam, settings, steps, progress)
+    return Workbench(material.images, material.labelled, material.exam, settings, steps, progress, material.frames)
 
 
 def _carry_out(plan: Plan, material: Material, bench: Any, out: Path, progress: Progress) -> Verdict:

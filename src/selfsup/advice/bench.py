@@ -18,13 +18,15 @@ from selfsup.advice.references import Reference
 from selfsup.advice.supervision import SUPERVISED_BATCH
 from selfsup.advice.trial import Bench, Exam, Features, OnLabels
 from selfsup.data.batches import clean_batches
+from selfsup.data.by_clip import clips_of
 from selfsup.data.images import ImageStore
+from selfsup.evaluation.budgets import labels_per_class
 from selfsup.evaluation.features import frozen, stage_features
 from selfsup.evaluation.metrics import balanced_accuracy
 from selfsup.evaluation.probing import fit_probe
 from selfsup.evaluation.retrieval import neighbour_sheet
 from selfsup.evaluation.saved import SavedProbe
-from selfsup.evaluation.supervised import choose_lr, train_supervised
+from selfsup.evaluation.supervised import ENOUGH, LRS, choose_lr, train_supervised
 from selfsup.networks.codes import FILE as CODES
 from selfsup.networks.encoders import Encoder, build_encoder, load_encoder
 from selfsup.progress import Progress, silent
@@ -52,6 +54,7 @@ class Workbench(Bench):
         settings: `encoder`, `image_size`, `device`, `precision`, `layout`, `threads`, as `pretrain` takes them.
         steps: of each method; empty until they are known.
         progress: told what is being done.
+        frames: of the labelled clips, where clips have the labels.
     """
 
     def __init__(
@@ -62,7 +65,9 @@ class Workbench(Bench):
         settings: Mapping[str, Any],
         steps: Mapping[str, int],
         progress: Progress = silent,
+        frames: ImageStore | None = None,
     ) -> None:
+        self.frames = frames
         self.images, self.labelled, self.exam = images, labelled, exam
         self.settings, self.steps, self.progress = dict(settings), steps, progress
 
@@ -114,18 +119,23 @@ class Workbench(Bench):
         assert self.labelled is not None
         assert self.exam is not None
         exam, encoder = self.exam, (self._random(seed) if start is None else load_encoder(start)).to(self._device)
-        images, labels = self.labelled.select(positions), exam.labels[positions]
-        groups = None if exam.groups is None else exam.groups[positions]
+        images, owner = self._pictures(positions)
+        labels, groups = exam.labels[owner], None if exam.groups is None else exam.groups[owner]
         words: dict[str, Any] = {
             "seed": seed, "batch_size": SUPERVISED_BATCH, "groups": groups, "progress": self.progress,
             "norm_images": images.select(np.arange(min(NORM_IMAGES, len(images)))),
         }  # fmt: skip
-        if lr is None:
+        if lr is None and labels_per_class(exam.labels[positions], exam.classes) < ENOUGH:
+            lr = sorted(LRS)[len(LRS) // 2]  # many frames of few clips are no more labels
+        elif lr is None:
             lr, _ = choose_lr(encoder, images, labels, exam.classes, steps=max(1, steps // TUNING), **words)
         began = perf_counter()
         trained = train_supervised(encoder, images, labels, exam.classes, steps=steps, lr=lr, **words)
         cost = self._cost_on_labels(encoder, steps, min(SUPERVISED_BATCH, len(images)), perf_counter() - began)
-        return OnLabels(trained.predict(self.labelled.select(exam.test)).astype(np.int64), lr, cost)
+        asked, _ = self._pictures(exam.test)
+        logits = trained.logits(asked)
+        of_each = logits if asked.clips is None else asked.clips.means(logits)
+        return OnLabels(of_each.argmax(1).astype(np.int64), lr, cost)
 
     def keep(self, run: Path, out: Path, stage: str, exam: Exam) -> None:
         """Copy a run's encoder, with a probe of a stage trained on the whole label pool."""
@@ -213,7 +223,18 @@ class Workbench(Bench):
 
     def _stages(self, encoder: Encoder) -> Features:
         assert self.labelled is not None
-        return stage_features(encoder.to(self._device), self.labelled, max_width=MAX_WIDTH, progress=self.progress)
+        return stage_features(
+            encoder.to(self._device), self.labelled if self.frames is None else self.frames, max_width=MAX_WIDTH,
+            per_clip=self.frames is not None, progress=self.progress,
+        )  # fmt: skip
+
+    def _pictures(self, positions: NDArray[np.int64]) -> tuple[ImageStore, NDArray[np.int64]]:
+        """Give the labelled images of some positions, or all frames of such clips, and the position of each."""
+        assert self.labelled is not None
+        if self.frames is None or self.frames.clips is None:
+            return self.labelled.select(positions), positions
+        lengths = np.diff(self.frames.clips.starts)[positions]
+        return clips_of(self.frames, positions), np.repeat(positions, lengths)
 
     @property
     def _device(self) -> torch.device:

@@ -18,6 +18,8 @@ class FolderFacts:
     image_size: int
     gray: bool
     """Whether the three channels are equal."""
+    clips: int = 0
+    """How many clips the images are the frames of; 0: single images."""
 
 
 def folder_facts(images: "ImageStore", image_size: int, looked_at: int = 256) -> FolderFacts:
@@ -27,7 +29,9 @@ def folder_facts(images: "ImageStore", image_size: int, looked_at: int = 256) ->
     spread = rows.max(axis=1) - rows.min(axis=1)  # [n, S, S]
     # JPEG leaves gray images a few levels of colour
     colourful = (np.quantile(spread.reshape(len(few), -1), 0.99, axis=1) > 8).mean()
-    return FolderFacts(len(images), image_size, gray=bool(colourful < 0.01))
+    return FolderFacts(
+        len(images), image_size, gray=bool(colourful < 0.01), clips=images.clips.count if images.clips else 0
+    )
 
 
 Rule = Callable[[FolderFacts], str | None]
@@ -58,6 +62,13 @@ def needs_images(count: int) -> Rule:
     return rule
 
 
+def needs_clips(facts: FolderFacts) -> str | None:
+    """Refuse single images."""
+    return (
+        None if facts.clips else "it learns from clips, and these are single images; give videos or folders of frames"
+    )
+
+
 def needs_generator(_: FolderFacts) -> str | None:
     """Refuse every folder: what is needed is no property of the images."""
     return "it needs the generator of a finished bigan run, and the time to train one would have to count"
@@ -70,6 +81,8 @@ RULES: dict[str, list[Rule]] = {
     "colorization": [needs_colour],
     "splitbrain": [needs_colour],
     "aetgan": [needs_generator],
+    "shuffle": [needs_clips],
+    "tracking": [needs_clips],
 }
 """What rules a method out; a method without a line here fits every folder."""
 

@@ -35,6 +35,8 @@ class Material:
     source: str
     labels_source: str | None
     notes: list[str] = field(default_factory=list)
+    frames: "ImageStore | None" = None
+    """Of the labelled clips, where clips have the labels; `labelled` holds one frame of each then."""
 
     def content(self) -> dict[str, Any]:
         """Give the fields of a plan by which changed images are noticed."""
@@ -48,7 +50,8 @@ class Material:
         """Give the fields of a plan that say which images it is for."""
         side = int(self.images.rows(np.arange(1)).shape[-1])
         exam = self.exam
-        stored = len(self.images) + (0 if self.labelled is None else len(self.labelled))
+        seen = self.labelled if self.frames is None else self.frames
+        stored = len(self.images) + (0 if seen is None else len(seen))
         return {
             **self.content(), "data": self.source, "labels": self.labels_source, "count": len(self.images),
             "pool": 0 if exam is None else len(exam.pool), "test": 0 if exam is None else len(exam.test),
@@ -82,7 +85,7 @@ def open_material(
     from selfsup.data.sizes import natural_size
 
     size = image_size or natural_size(data)
-    images = open_images(data, size, store_size=store_size, cache=cache, progress=progress)
+    images = open_images(data, size, store_size=store_size, cache=cache, progress=progress, wanted="either")
     notes = [*images.notes, *worth_saying(images)]
     if images.skipped:
         notes.append("skipped.csv of each run names every file that could not be used, with the reason.")
@@ -90,18 +93,24 @@ def open_material(
         return Material(images, None, None, size, shown(data), None, notes)
     side = int(images.rows(np.arange(1)).shape[-1])
     labelled = open_labelled(
-        labels, size, store_size=side, pattern=pattern, group=group, cache=cache, progress=progress
-    )
+        labels, size, store_size=side, pattern=pattern, group=group, cache=cache, progress=progress,
+        wanted="images" if images.clips is None else "either",
+    )  # fmt: skip
     notes += [note for note in labelled.notes if note not in notes]
     pool, test = test_split(labelled)
     exam = make_exam(labelled, pool, test, label_budgets, draws)
     if transductive:
         notes.append("Transductive: the test images stay among the images to pretrain on.")
     else:
-        kept, said = without_test(images, labelled.images.select(test), group)
+        kept, said = without_test(images, labelled.select(test).seen, group)
         notes += said
         images = images.select(kept)
-    return Material(images, labelled.images, exam, size, shown(data), shown(labels), notes)
+    if labelled.frames is not None:
+        notes.append(
+            "What is judged is clips: features are means over the frames of a clip, and every number of labels or of"
+            " test images counts clips."
+        )
+    return Material(images, labelled.images, exam, size, shown(data), shown(labels), notes, labelled.frames)
 
 
 def make_exam(
@@ -136,6 +145,7 @@ def make_exam(
     return Exam(
         labels, classes, np.asarray(pool), np.asarray(test), _distinct(found, len(pool)),
         None if labelled.groups is None else np.asarray(labelled.groups, dtype=np.int64), tuple(labelled.classes),
+        pictures=len(labelled.seen) / len(labelled),
     )  # fmt: skip
 
 
@@ -157,11 +167,11 @@ def without_test(
 ) -> tuple[NDArray[np.int64], list[str]]:
     """Give the positions of the images that have nothing to do with the test images, and say what left.
 
-    Test images leave, their near-duplicates, and members of their groups.
+    Test images leave, their near-duplicates, and members of their groups; of frames, all of the same video.
 
     Args:
         images: to pretrain on.
-        test: what encoders will be asked.
+        test: what encoders will be asked, of clips all frames.
         group: regular expression that finds the group in a file name.
 
     Raises:
@@ -171,23 +181,53 @@ def without_test(
 
     hashes = set(test.hashes)
     same = np.array([content in hashes for content in images.hashes], dtype=bool)
+    if images.clips is not None:
+        return _clips_without_test(images, test, same, group)
     near = np.zeros(len(images), dtype=bool)
     near[overlap(images, test)] = True
     grouped = _of_test_groups(images.names, test.names, group)
     kept = np.flatnonzero(~(same | near | grouped))
-    notes = []
+    notes: list[str] = []
     if len(kept) < len(images):
         relatives = f" and {int((grouped & ~near & ~same).sum()):,} members of their groups" if grouped.any() else ""
         notes.append(
             f"{int(same.sum()):,} test images, {int((near & ~same).sum()):,} near-duplicates of test images{relatives} "
             f"were taken out of pretraining; {len(kept):,} images are left."
         )
+    _refuse_few(kept)
+    return kept, notes
+
+
+def _clips_without_test(
+    images: "ImageStore", test: "ImageStore", same: NDArray[np.bool_], group: str | None
+) -> tuple[NDArray[np.int64], list[str]]:
+    """Take out every video that has anything to do with the test clips: frames of one clip are all alike."""
+    from selfsup.data.by_clip import sources_apart
+    from selfsup.data.doctor import overlap
+
+    clips = images.clips
+    assert clips is not None
+    asked = test.names if test.clips is None else test.clips.names
+    grouped = _of_test_groups(clips.names, asked, group)[clips.clip]
+    gone = same | grouped
+    if test.clips is None:
+        gone[overlap(images, test)] = True
+    kept = sources_apart(images, test, np.flatnonzero(gone))
+    left = clips.count - len(np.unique(clips.clip[kept]))
+    notes = [
+        f"{left:,} of {clips.count:,} clips were taken out of pretraining, because their videos are test clips, nearly"
+        f" repeat them or are of their groups; {len(kept):,} frames are left."
+    ]
+    _refuse_few(kept)
+    return kept, notes if left else []
+
+
+def _refuse_few(kept: NDArray[np.int64]) -> None:
     if len(kept) < LEAST_IMAGES:
         raise InputError(
             f"Only {len(kept)} images are left to pretrain on when the test images are taken out, and {LEAST_IMAGES} "
             "are needed; give more unlabelled images, or allow test images with --transductive."
         )
-    return kept, notes
 
 
 def _of_test_groups(names: Sequence[str], test: Sequence[str], group: str | None) -> NDArray[np.bool_]:

@@ -259,11 +259,12 @@ def make_plan(
     )  # fmt: skip
     on_labels = wavelets = 0.0
     if exam is not None:
-        wavelets = measured.scattering_seconds * (plan.pool + plan.test)
+        wavelets = measured.scattering_seconds * (plan.pool + plan.test) * exam.pictures
         plan = replace(plan, scattering=wavelets <= read_seconds(plan.budget))
         wavelets *= bool(plan.scattering)
         draws = {budget: len(exam.keys(budget)) for budget in exam.sizes}
-        supervised = plan_supervised(plan, measured.supervised_seconds, exam.sizes, draws)
+        sizes = {budget: round(labels * exam.pictures) for budget, labels in exam.sizes.items()}
+        supervised = plan_supervised(plan, measured.supervised_seconds, sizes, draws)
         on_labels = supervised_seconds(supervised, draws, measured.supervised_seconds)
         plan = replace(plan, supervised=supervised.written())
     rows = [{"arm": method, "seed": screening} for method in kept] if screening is not None else []

@@ -53,7 +53,7 @@ def plan_supervised(
     Args:
         plan: with steps and seeds.
         seconds: of one step of training on the labels.
-        sizes: labels at each budget, from few to many.
+        sizes: labelled images (or frames) at each budget, from few to many.
         draws: draws at each budget.
     """
     run_seconds = read_seconds(plan.budget)

@@ -32,6 +32,8 @@ class Exam:
     groups: NDArray[np.int64] | None = None
     names: tuple[str, ...] = ()
     seed: int = 0
+    pictures: float = 1.0
+    """Images an encoder looks at for each label: 1, or the frames of a clip."""
 
     @property
     def truth(self) -> NDArray[np.int64]:

@@ -6,6 +6,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from selfsup.data.by_clip import similar_clips
 from selfsup.data.duplicates import near_duplicates, overlap
 from selfsup.data.listing import printable
 from selfsup.data.splits import LabelledImages
@@ -98,7 +99,8 @@ def _skipped(images: ImageStore) -> Finding:
 def _number(images: ImageStore) -> Finding:
     count = len(images)
     if count < 1000:
-        text = f"{count} images are few: expect little from pretraining on them alone; start from given weights."
+        what = "images" if images.clips is None else "frames"
+        text = f"{count} {what} are few: expect little from pretraining on them alone; start from given weights."
         return Finding("warning", "number", text)
     return Finding("ok", "number", f"{count:,} images.")
 
@@ -170,14 +172,19 @@ def _signals(images: ImageStore, chosen: np.ndarray) -> list[Finding]:
 
 
 def _duplicates(images: ImageStore) -> Finding:
-    groups = near_duplicates(images)
+    clips = images.clips
+    groups, titles, what = (
+        (near_duplicates(images), images.names, "image")
+        if clips is None
+        else (similar_clips(images), clips.names, "clip")
+    )
     extra = groups != np.arange(len(groups))
     if not extra.any():
-        return Finding("ok", "duplicates", "No image repeats another one.")
+        return Finding("ok", "duplicates", f"No {what} repeats another one.")
     first = np.flatnonzero(extra)[:_EXAMPLES].tolist()
-    names = tuple(f"{images.names[number]} = {images.names[groups[number]]}" for number in first)
+    names = tuple(f"{titles[number]} = {titles[groups[number]]}" for number in first)
     grave: Literal["note", "warning"] = "warning" if extra.mean() > 0.05 else "note"
-    return Finding(grave, "duplicates", f"{extra.sum()} images nearly repeat another one ({extra.mean():.1%}).", names)
+    return Finding(grave, "duplicates", f"{extra.sum()} {what}s nearly repeat another one ({extra.mean():.1%}).", names)
 
 
 def _names(images: ImageStore, which: Sequence[bool] | np.ndarray) -> tuple[str, ...]:

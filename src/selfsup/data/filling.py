@@ -62,7 +62,7 @@ def _fill(
     what: str,
 ) -> None:
     partial, journal = folder / "images.partial", folder / "done.txt"
-    target = _reopened(partial, shape)
+    target = reopened(partial, shape)
     if target is None:
         journal.unlink(missing_ok=True)
         check_space(folder, int(np.prod(shape)))
@@ -129,7 +129,7 @@ def _one_thread_each() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _reopened(partial: Path, shape: tuple[int, ...]) -> np.memmap[Any, np.dtype[np.uint8]] | None:
+def reopened(partial: Path, shape: tuple[int, ...]) -> np.memmap[Any, np.dtype[np.uint8]] | None:
     """Open the array of an interrupted call; None if there is none of that shape."""
     try:
         found = np.lib.format.open_memmap(partial, "r+")

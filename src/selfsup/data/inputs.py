@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from selfsup.data.clip_folders import Wanted, refuse_frame_rate
 from selfsup.data.images import ImageStore, open_images
 from selfsup.data.progress import Progress, silent
 from selfsup.data.signals import open_signals, signal_length
@@ -22,6 +23,9 @@ def open_inputs(
     cache: Path | None = None,
     progress: Progress = silent,
     least: int = 16,
+    frame_rate: float | None = None,
+    clips: bool = False,
+    wanted: Wanted = "images",
 ) -> ImageStore:
     """Open images, or signals where the encoder reads these, as a store.
 
@@ -36,9 +40,16 @@ def open_inputs(
         cache: folder for decoded data.
         progress: is told how far the work is.
         least: fewer usable ones are refused.
+        frame_rate: as in `open_images`.
+        clips: whether what is read must be clips.
+        wanted: as in `open_images`, where clips are not needed.
     """
     if not reads_signals(encoder):
-        return open_images(source, size, store_size=store_size, cache=cache, progress=progress, min_images=least)
+        return open_images(
+            source, size, store_size=store_size, cache=cache, progress=progress, min_images=least,
+            frame_rate=frame_rate, wanted="clips" if clips else wanted,
+        )  # fmt: skip
+    refuse_frame_rate(frame_rate, "signals")
     signals = open_signals(source, size, channels=channels, cache=cache, progress=progress, least=least)
     if store_size not in (None, signals.size):
         raise InputError(

@@ -1,22 +1,22 @@
 """Open images with labels, for evaluation only, and divide them fairly."""
 
-import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int64
 
+from selfsup.data.by_clip import one_of_each
 from selfsup.data.cache import cache_folder
-from selfsup.data.duplicates import near_duplicates
+from selfsup.data.checked_labels import Found, checked
+from selfsup.data.clip_folders import Wanted
 from selfsup.data.images import check_count, check_sizes, open_listed, open_scenes
 from selfsup.data.layouts import Place, from_folders, from_group_pattern, from_pattern, split_of
-from selfsup.data.listing import check_folder, list_files, list_folder
+from selfsup.data.listing import check_folder, list_files, list_folder, printable
 from selfsup.data.progress import Progress, silent
-from selfsup.data.splits import LabelledImages, duplicate_notes, merged, test_split, without_straddling
+from selfsup.data.splits import LabelledImages, test_split
 from selfsup.data.store import ImageStore
 from selfsup.data.tables import read_table
 from selfsup.errors import InputError
@@ -26,16 +26,6 @@ __all__ = ["LabelledImages", "open_labelled", "test_split"]
 
 LEAST = 4
 """Labelled images without which nothing can be tried and tested."""
-
-
-@dataclass
-class _Found:
-    """Images and what their places or a table say, before it is checked."""
-
-    images: ImageStore
-    places: list[Place]
-    groups: list[str]
-    notes: list[str]
 
 
 def open_labelled(
@@ -48,13 +38,16 @@ def open_labelled(
     cache: Path | None = None,
     workers: int | None = None,
     progress: Progress = silent,
+    wanted: Wanted = "images",
 ) -> LabelledImages:
-    r"""Open images with a class each.
+    r"""Open images with a class each, or clips: videos where there are no images, and "moving-scenes".
+
+    Clips of one video, and those of one folder of frames, stay together.
 
     Args:
-        source: class folders; train, val and test folders of class folders; a CSV of path,label[,group][,split]; a
-            folder whose file names hold the class; CIFAR-10's binary version; "scenes" or "plain-scenes"; a data
-            set of (image, label); or a pair (array of images, labels).
+        source: class folders of images or of videos; train, val and test folders of class folders; a CSV of
+            path,label[,group][,split]; a folder whose file names hold the class; CIFAR-10's binary version; "scenes",
+            "plain-scenes" or "moving-scenes"; a data set of (image, label); or a pair (array of images, labels).
         image_size: side in pixels of what an encoder will see.
         store_size: as in `open_images`.
         pattern: regular expression whose first group is the class in a file name: `([a-z]+)\.` for `cat.1.jpg`.
@@ -62,19 +55,26 @@ def open_labelled(
         cache: folder for decoded images.
         workers: files decoded at once.
         progress: is told how far the work is.
+        wanted: as in `open_images`; `either` takes frames in folders for clips.
 
     Raises:
         InputError: in one sentence, if there are no labels, or of one class only.
     """
     check_sizes(image_size, store_size)
-    found = _find(source, image_size, store_size, pattern, cache, workers, progress)
+    words: dict[str, Any] = {"cache": cache, "workers": workers, "progress": progress}
+    found = _find(source, image_size, store_size, pattern, {**words, "wanted": wanted})
+    if wanted == "either" and _one_series_a_class(found):
+        found = _find(source, image_size, store_size, pattern, {**words, "wanted": "images"})
+        found.notes.append("A class has a single series of frames, so images are judged one by one, not as clips.")
     if group is not None:
         found.groups = from_group_pattern(found.images.names, group)
         left = found.groups.count("")
         if left:
-            found.notes.append(f"The group pattern matches all but {left} images, which are groups of their own.")
+            found.notes.append(
+                f"The group pattern matches all but {left} {found.things}, which are groups of their own."
+            )
     check_count(found.images, LEAST)
-    return _checked(found, progress)
+    return checked(found, progress)
 
 
 def open_labelled_signals(
@@ -121,7 +121,7 @@ def open_labelled_signals(
     text = {name: [str(value) for value in column[kept].tolist()] for name, column in columns.items()}
     splits = text.get("split", [""] * len(kept))
     places = [Place(label, split_of(split)) for label, split in zip(text["labels"], splits, strict=True)]
-    return _checked(_Found(signals, places, text.get("groups", [""] * len(kept)), []), progress)
+    return checked(Found(signals, places, text.get("groups", [""] * len(kept)), []), progress)
 
 
 def _find(
@@ -129,46 +129,61 @@ def _find(
     image_size: int,
     store_size: int | None,
     pattern: str | None,
-    cache: Path | None,
-    workers: int | None,
-    progress: Progress,
-) -> _Found:
+    words: dict[str, Any],
+) -> Found:
     from selfsup.data.arrays import is_array, open_array
     from selfsup.data.cifar import cifar_files, open_cifar
     from selfsup.data.items import open_items
 
+    cache, progress = words["cache"], words["progress"]
     if is_drawn(source):
-        from selfsup.data.scenes import CLASSES
+        from selfsup.data.scenes import CLASSES, MOTIONS
 
-        images, labels = open_scenes(source, image_size, store_size, cache, workers, progress)
-        return _Found(images, [Place(CLASSES[label]) for label in labels], [""] * len(images), [])
+        images, labels = open_scenes(source, image_size, store_size, cache, words["workers"], progress)
+        if images.clips is not None:
+            places = [Place(MOTIONS[label]) for label in labels[images.clips.starts[:-1]]]
+            return Found(one_of_each(images), places, [""] * len(places), [], images)
+        return Found(images, [Place(CLASSES[label]) for label in labels], [""] * len(images), [])
     if isinstance(source, tuple | list) and len(source) == 2 and is_array(source[0]):
         images = open_array(source[0], image_size, store_size, "the array", progress)
         labels = [str(label) for label in np.asarray(source[1]).tolist()]
         if len(labels) != len(images):
             raise InputError(f"There are {len(images)} images but {len(labels)} labels.")
-        return _Found(images, [Place(label) for label in labels], [""] * len(labels), [])
+        return Found(images, [Place(label) for label in labels], [""] * len(labels), [])
     if is_array(source) or (isinstance(source, str | Path) and Path(source).suffix == ".npy"):
         raise InputError(
             "An array holds no labels; give a pair (images, labels), class folders or a CSV of path,label."
         )
     if not isinstance(source, str | Path):
         images, items = open_items(source, image_size, store_size, cache, progress)
-        return _Found(images, [Place(label) for label in _item_labels(source, items)], [""] * len(images), [])
+        return Found(images, [Place(label) for label in _item_labels(source, items)], [""] * len(images), [])
     path = Path(source).expanduser()
     if path.is_file():
-        return _from_table(path, image_size, store_size, cache, workers, progress)
+        return _from_table(path, image_size, store_size, words)
     check_folder(path)
     if cifar_files(path):
         images, numbers, classes, split = open_cifar(path, image_size, store_size, cache_folder(cache), progress)
         places = [Place(classes[number], part) for number, part in zip(numbers, split, strict=True)]
-        return _Found(images, places, [""] * len(images), [])
-    images = open_listed(path, list_folder(path), image_size, store_size, cache, workers, progress)
+        return Found(images, places, [""] * len(images), [])
+    images, frames = _each(open_listed(path, list_folder(path), image_size, store_size, **words))
     if not len(images):
         check_count(images, LEAST)
     names = images.names
     places = from_pattern(names, pattern, str(source)) if pattern else from_folders(names, str(source))
-    return _Found(images, places, [""] * len(names), [])
+    return Found(images, places, [""] * len(names), [], frames)
+
+
+def _one_series_a_class(found: Found) -> bool:
+    """Say whether there is a class of frames in folders that has one clip, which cannot be learned and tested."""
+    if found.frames is None or None in found.frames.sources:
+        return False
+    counts = Counter(place.label for place in found.places if place.label is not None)
+    return min(counts.values(), default=2) == 1
+
+
+def _each(opened: ImageStore) -> tuple[ImageStore, ImageStore | None]:
+    """Give what has labels, images or a frame of each clip, and the frames of clips."""
+    return (opened, None) if opened.clips is None else (one_of_each(opened), opened)
 
 
 def _item_labels(source: Any, labels: Sequence[Any]) -> list[str | None]:
@@ -188,14 +203,12 @@ def _from_table(
     file: Path,
     image_size: int,
     store_size: int | None,
-    cache: Path | None,
-    workers: int | None,
-    progress: Progress,
-) -> _Found:
+    words: dict[str, Any],
+) -> Found:
     rows, notes = read_table(file)
     listing = list_files(file.parent, [row.path for row in rows])
     missing = [item.name for item in listing.skipped]
-    if rows and not listing.entries:
+    if rows and not (listing.entries or listing.videos):
         raise InputError(
             f"None of the {len(rows)} files named in {file} exist; the first would be {file.parent / rows[0].path}."
             " Paths are relative to the CSV."
@@ -203,78 +216,14 @@ def _from_table(
     if missing:
         names = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
         notes.append(f"{len(missing)} of {len(rows)} files named in {file.name} do not exist: {names}.")
-    images = open_listed(file.parent, listing, image_size, store_size, cache, workers, progress, str(file.resolve()))
-    row_of = {str(file.parent / row.path): row for row in rows}
-    chosen = [row_of[str(path)] for path in images.sources]
-    return _Found(
+    words = {**words, "wanted": "images", "table": str(file.resolve())}
+    images, frames = _each(open_listed(file.parent, listing, image_size, store_size, **words))
+    row_of = {printable(row.path): row for row in rows}
+    chosen = [row_of[name] for name in images.names]
+    return Found(
         replace(images, source=str(file)),
         [Place(row.label, split_of(row.split)) for row in chosen],
         [row.group for row in chosen],
         notes,
+        frames,
     )
-
-
-def _checked(found: _Found, progress: Progress) -> LabelledImages:
-    """Leave out what has no label, number the classes, find duplicates and keep them on one side of every split."""
-    images, notes = found.images, [*found.images.notes, *found.notes]
-    labelled = [number for number, place in enumerate(found.places) if place.label is not None]
-    if len(labelled) < len(images):
-        left = sorted(set(range(len(images))) - set(labelled))
-        example = images.names[left[0]]
-        notes.append(f"{len(left)} images have no label (such as {example}) and are left out of the evaluation.")
-    counts = Counter(found.places[number].label for number in labelled)
-    classes = sorted((label for label in counts if label is not None), key=_natural)
-    if len(classes) < 2:
-        what = f"a single class, {classes[0]}" if classes else "no labels"
-        raise InputError(f"{images.source} has {what}; at least two classes are needed to compare encoders.")
-    notes += _class_notes(classes, counts)
-    near = _groups_of(images, progress)
-    number_of = {label: number for number, label in enumerate(classes)}
-    chosen = np.array(labelled, dtype=np.int64)
-    data = LabelledImages(
-        images=images if len(chosen) == len(images) else images.select(chosen),
-        labels=np.array([number_of[str(found.places[number].label)] for number in labelled], dtype=np.int64),
-        classes=classes,
-        split=np.array([found.places[number].split for number in labelled], dtype=object),
-        groups=merged(near[chosen], [found.groups[number] for number in labelled]),
-        notes=notes,
-    )
-    return without_straddling(replace(data, notes=notes + duplicate_notes(data, near[chosen])))
-
-
-def _natural(text: str) -> tuple[Any, ...]:
-    """Sort numbers by value and words by letters."""
-    return tuple((0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d+)", text) if part)
-
-
-def _class_notes(classes: Sequence[str], counts: Counter[str | None]) -> list[str]:
-    notes = []
-    single = [name for name in classes if counts[name] == 1]
-    if single:
-        names = ", ".join(single[:5]) + (", ..." if len(single) > 5 else "")
-        notes.append(f"{len(single)} classes have a single image ({names}), which cannot be learned and tested.")
-    spelled: dict[str, list[str]] = {}
-    for name in classes:
-        spelled.setdefault(name.strip().lower(), []).append(name)
-    for alike in (names for names in spelled.values() if len(names) > 1):
-        notes.append(f"The classes {' and '.join(repr(name) for name in alike)} differ in spelling only.")
-    return notes
-
-
-def _groups_of(images: ImageStore, progress: Progress) -> Int64[np.ndarray, " N"]:
-    """Groups of nearly identical images, kept beside the decoded images."""
-    kept = images.folder / "duplicates.npy" if images.folder is not None else None
-    if images.holds_signals:  # no picture to compare: equal values only
-        return np.unique(images.hashes, return_inverse=True)[1].astype(np.int64)
-    if kept is not None and kept.exists():
-        known: np.ndarray = np.load(kept, allow_pickle=False)
-        if len(known) == len(images):
-            return known
-    progress("looking for duplicates", 0, len(images))
-    groups = near_duplicates(images)
-    progress("looking for duplicates", len(images), len(images))
-    if kept is not None:
-        partial = kept.with_name("duplicates.partial.npy")
-        np.save(partial, groups, allow_pickle=False)
-        partial.replace(kept)
-    return groups

@@ -21,6 +21,8 @@ IMAGE_FILES = frozenset(
     "jpg jpeg jpe jfif jif mpo png apng webp tif tiff bmp dib gif avif avifs jp2 j2k jpc jpf jpx j2c ppm pgm pbm pnm"
     " pfm ico icns psd dds sgi rgb rgba bw tga qoi pcx xbm xpm ras fits fit fts im msp dcx heic heif".split()
 )
+VIDEO_FILES = frozenset("mp4 m4v mov mkv webm avi gif".split())
+"""Files that may hold clips; a gif may be an image as well."""
 _SYSTEM_NAMES = frozenset({"thumbs.db", "desktop.ini", "__macosx", "@eadir", "$recycle.bin", "icon\r"})
 
 
@@ -58,10 +60,12 @@ class Listing(NamedTuple):
     skipped: list[Skipped]
     ignored: Counter[str]
     """Number of files of each extension that never holds an image."""
+    videos: list[Entry] = []  # noqa: RUF012 (a tuple's default, never changed)
+    """Files that may be videos; gifs are among the images too."""
 
 
 def list_folder(root: Path) -> Listing:
-    """List regular files below `root` that may be images, sorted by path.
+    """List regular files below `root` that may be images, and those that may be videos, sorted by path.
 
     Hidden and system files are left out. Links are followed once: a folder that was visited is not visited
     again, and a link to a file that is listed under its own name does not count twice.
@@ -75,7 +79,8 @@ def list_folder(root: Path) -> Listing:
         ending = extension(path)
         if ending in OTHER_FILES:
             ignored[ending] += 1
-            continue
+            if ending not in VIDEO_FILES:
+                continue
         try:
             facts = item.stat()
         except OSError as error:
@@ -93,12 +98,13 @@ def list_folder(root: Path) -> Listing:
         if place not in own:
             own.add(place)
             entries.append(entry)
-    return Listing(sorted(entries), sorted(skipped), ignored)
+    return _divided(entries, skipped, ignored)
 
 
 def list_files(root: Path, paths: list[str]) -> Listing:
     """List the files that were named, relative to `root` or absolute; those that are missing are skipped."""
-    entries, skipped = [], []
+    entries: list[Entry] = []
+    skipped: list[Skipped] = []
     for path in sorted(set(paths)):
         try:
             facts = os.stat(os.path.join(root, path))
@@ -106,7 +112,17 @@ def list_files(root: Path, paths: list[str]) -> Listing:
             skipped.append(Skipped(printable(path), "the file is missing"))
             continue
         entries.append(Entry(path, facts.st_size, facts.st_mtime_ns))
-    return Listing(entries, skipped, Counter())
+    return _divided(entries, skipped, Counter())
+
+
+def _divided(files: list[Entry], skipped: list[Skipped], ignored: Counter[str]) -> Listing:
+    """Tell images from videos by their names."""
+    return Listing(
+        sorted(entry for entry in files if entry.extension not in VIDEO_FILES - IMAGE_FILES),
+        sorted(skipped),
+        ignored,
+        sorted(entry for entry in files if entry.extension in VIDEO_FILES),
+    )
 
 
 def check_folder(folder: Path) -> None:

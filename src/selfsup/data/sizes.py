@@ -29,9 +29,11 @@ def rounded(side: int) -> int:
 def _typical_side(source: Any) -> int:
     import numpy as np
 
+    from selfsup.data import videos
     from selfsup.data.cifar import cifar_files
+    from selfsup.data.clip_folders import is_video, videos_in
     from selfsup.data.folder import short_sides
-    from selfsup.data.listing import check_folder, list_folder
+    from selfsup.data.listing import check_folder, list_files, list_folder
     from selfsup.data.single import SingleImage
 
     if isinstance(source, SingleImage):
@@ -42,12 +44,17 @@ def _typical_side(source: Any) -> int:
         path = Path(source).expanduser()
         if path.suffix == ".npy" and path.is_file():
             return _side(np.load(path, mmap_mode="r", allow_pickle=False).shape)
-        if path.is_file():  # a list of paths and labels
+        if path.is_file() and not is_video(path):  # a list of paths and labels
             return _typical_side(path.parent)
-        check_folder(path)
-        if cifar_files(path):
-            return 32
-        sides = short_sides(path, list_folder(path).entries)
+        if not path.is_file():
+            check_folder(path)
+            if cifar_files(path):
+                return 32
+        root, listing = (
+            (path.parent, list_files(path.parent, [path.name])) if path.is_file() else (path, list_folder(path))
+        )
+        films = videos_in(root, listing, "images")
+        sides = videos.short_sides(root, films) if films else short_sides(root, listing.entries)
         return round(median(sides)) if sides else SMALLEST
     if hasattr(source, "shape"):
         return _side(tuple(source.shape))

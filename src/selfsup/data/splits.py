@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Int64, Integer
 
+from selfsup.data.by_clip import clips_of
 from selfsup.data.duplicates import components
 from selfsup.data.store import ImageStore
 
@@ -14,7 +15,7 @@ _RANK = {"": 0, "train": 0, "val": 1, "test": 2}
 
 @dataclass(frozen=True, eq=False)
 class LabelledImages:
-    """Images with a class each."""
+    """Images with a class each, or clips."""
 
     images: ImageStore
     labels: Int64[np.ndarray, " N"]
@@ -26,6 +27,18 @@ class LabelledImages:
     """Images of one group (patient, scene, nearly the same picture) never straddle a split."""
     notes: list[str]
     """Sentences to show, those of the images included."""
+    frames: ImageStore | None = None
+    """Where clips have the labels: all of their frames, clip by clip; `images` holds one frame of each then."""
+
+    @property
+    def seen(self) -> ImageStore:
+        """What an encoder looks at: the images, or the frames of all clips."""
+        return self.images if self.frames is None else self.frames
+
+    @property
+    def things(self) -> str:
+        """What has labels, in a word."""
+        return "images" if self.frames is None else "clips"
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -39,6 +52,7 @@ class LabelledImages:
             labels=self.labels[chosen],
             split=self.split[chosen],
             groups=self.groups[chosen],
+            frames=None if self.frames is None else clips_of(self.frames, chosen),
         )
 
 
@@ -84,7 +98,7 @@ def duplicate_notes(data: LabelledImages, near: Integer[np.ndarray, " N"]) -> li
     extra = sum(len(family) - 1 for family in families)
     one, other = (data.images.names[number] for number in families[0][:2])
     notes = [
-        f"{extra} of {len(near)} images nearly repeat another one (such as {other} and {one});"
+        f"{extra} of {len(near)} {data.things} nearly repeat another one (such as {other} and {one});"
         " they stay on one side of every split."
     ]
     mixed = [family for family in families if len(set(data.labels[family].tolist())) > 1]
@@ -93,7 +107,8 @@ def duplicate_notes(data: LabelledImages, near: Integer[np.ndarray, " N"]) -> li
         other = next(number for number in family if data.labels[number] != data.labels[family[0]])
         pair = [f"{data.images.names[n]} ({data.classes[data.labels[n]]})" for n in (family[0], other)]
         notes.append(
-            f"{len(mixed)} groups of nearly identical images carry different labels, such as {' and '.join(pair)}."
+            f"{len(mixed)} groups of nearly identical {data.things} carry different labels, such as"
+            f" {' and '.join(pair)}."
         )
     return notes
 
@@ -114,8 +129,8 @@ def without_straddling(data: LabelledImages) -> LabelledImages:
         if left.any():
             example = data.images.names[int(np.flatnonzero(left)[0])]
             notes.append(
-                f"{left.sum()} {name or 'other'} images (such as {example}) are nearly identical to, or of one group"
-                " with, images of the test or validation split and are left out."
+                f"{left.sum()} {name or 'other'} {data.things} (such as {example}) are nearly identical to, or of one"
+                f" group with, {data.things} of the test or validation split and are left out."
             )
     return replace(data.select(np.flatnonzero(kept)), notes=data.notes + notes)
 

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float32, Integer, UInt8
 
+from selfsup.clips import Clips
 from selfsup.data.listing import Skipped
 
 if TYPE_CHECKING:
+    from selfsup.data.scenes.truth_store import TruthStore
     from selfsup.data.single import SingleImage
 
 
@@ -45,6 +47,10 @@ class ImageStore:
     """The cache folder that holds all of these images and nothing else, if there is one."""
     made_by: "SingleImage | None" = None
     """What these are crops of, if they are crops of one image or a few."""
+    clips: Clips | None = None
+    """Which images belong together, if they are the frames of clips."""
+    beside: "TruthStore | None" = None
+    """Rendered scenes that are read beside the images, with what is true of each pixel."""
 
     def __len__(self) -> int:
         return len(self.names)
@@ -81,4 +87,5 @@ class ImageStore:
             sizes=None if self.sizes is None else self.sizes[chosen],
             traits=None if self.traits is None else [self.traits[i] for i in picked],
             folder=None,
+            clips=None if self.clips is None else self.clips.select(chosen),
         )

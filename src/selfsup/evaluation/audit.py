@@ -69,6 +69,8 @@ def audit(
         raise InputError(f"The run {str(found.folder)!r} has a config.yaml without {', '.join(sorted(missing))}.")
     name, family = config["method"], methods.entry(config["method"]).family
     looked_for = [shortcut for shortcut in SHORTCUTS if {name, family} & set(shortcut.tasks)]
+    if methods.load(name).reads not in ("images", "images and signals"):
+        raise InputError(f"An audit asks of single images, and {name} reads {methods.load(name).reads}.")
     if not looked_for:
         raise InputError(f"There is no shortcut to look for in {name}; an audit is for tasks that ask a question.")
     if count < BATCH * FEWEST:

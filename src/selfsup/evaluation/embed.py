@@ -1,4 +1,4 @@
-"""Turn a folder of images into vectors."""
+"""Turn a folder of images, or of videos, into vectors."""
 
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,7 @@ from selfsup.data.images import ImageStore, Skipped
 from selfsup.data.inputs import open_inputs
 from selfsup.errors import InputError
 from selfsup.evaluation.features import device_named, vectors
+from selfsup.evaluation.reading import wanted_of
 from selfsup.networks.encoders import load_encoder
 from selfsup.progress import Progress, silent
 from selfsup.run import Run
@@ -25,9 +26,11 @@ def embed(
 ) -> Path:
     """Write the encoder's vector of every image as `.npz` with `names` [N] and `vectors` [N, D].
 
+    Of videos, a row is a clip: the mean over its frames.
+
     Args:
         run: run folder, or an exported encoder.
-        data: folder of images, or what else `pretrain` takes.
+        data: folder of images or videos, or what else `pretrain` takes.
         out: the file; by default `embeddings.npz` in the run folder.
         cache: folder of decoded images; by default the user's cache.
         device: `auto`, `cpu` or `cuda`.
@@ -41,14 +44,16 @@ def embed(
         raise InputError(f"Vectors are written as .npz, got {str(file)!r}; try {file.stem}.npz.")
     encoder = load_encoder(folder).to(device_named(device))
     images = open_inputs(
-        encoder.name, data, encoder.image_size, channels=encoder.shape[0], cache=cache, progress=progress, least=1
-    )
-    found = vectors(encoder, images, progress=progress)
+        encoder.name, data, encoder.image_size, channels=encoder.shape[0], cache=cache, progress=progress, least=1,
+        wanted=wanted_of(folder),
+    )  # fmt: skip
+    found = vectors(encoder, images, per_clip=images.clips is not None, progress=progress)
+    names = images.names if images.clips is None else images.clips.names
     tell_skipped(images, progress)
     file.parent.mkdir(parents=True, exist_ok=True)
     temporary = file.with_name(f".{file.name}.tmp")
     with temporary.open("wb") as opened:
-        np.savez(opened, names=np.array([_encodable(name) for name in images.names]), vectors=found)
+        np.savez(opened, names=np.array([_encodable(name) for name in names]), vectors=found)
     temporary.replace(file)
     return file
 

@@ -1,4 +1,4 @@
-"""Measure a pretrained encoder on labelled images, always beside the same network untrained."""
+"""Measure a pretrained encoder on labelled images or clips, always beside the same network untrained."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -7,20 +7,20 @@ from typing import Any
 
 import numpy as np
 
-from selfsup.data.images import ImageStore
 from selfsup.data.labels import LabelledImages, open_labelled, open_labelled_signals, test_split
 from selfsup.errors import InputError
 from selfsup.evaluation import metrics
 from selfsup.evaluation.budgets import Key, label_draws
 from selfsup.evaluation.embed import folder_of
-from selfsup.evaluation.features import batches, device_named, device_of, stage_features
+from selfsup.evaluation.features import device_named, stage_features
 from selfsup.evaluation.intervals import Bootstrap, Interval
 from selfsup.evaluation.probing import NEIGHBOURS, Probed, Row, fit_probe, probe_stages
 from selfsup.evaluation.protocols import protocol, run_protocol
+from selfsup.evaluation.reading import seed_of, untrained_of, wanted_of
 from selfsup.evaluation.saved import SavedProbe
 from selfsup.memory import keep_pages
-from selfsup.networks.encoders import Encoder, build_encoder, load_encoder, reestimate_norms
-from selfsup.networks.names import WAYS, reads_signals
+from selfsup.networks.encoders import Encoder, load_encoder
+from selfsup.networks.names import reads_signals
 from selfsup.progress import Progress, silent
 from selfsup.run import Run, write_json
 
@@ -53,7 +53,9 @@ def evaluate(
     Args:
         run: run folder made by `pretrain` or `baseline`.
         labels: class folders, train/val/test folders of class folders, a CSV of path,label[,group], a flat folder
-            with `pattern`, `scenes` or `plain-scenes`; for signals a folder of `signals.npy` and `labels.npy`.
+            with `pattern`, `scenes` or `plain-scenes`; clips are judged as a whole: class folders of videos,
+            `moving-scenes`, and, for methods that read clips, of folders of frames; for signals a folder of
+            `signals.npy` and `labels.npy`.
         pattern: regular expression with one group that finds the label in a file name.
         group: regular expression with one group; images that share it never straddle pool and test.
         label_budgets: labels per class; None stands for all.
@@ -82,17 +84,22 @@ def evaluate(
             labels, encoder.image_size, channels=encoder.shape[0], cache=cache, progress=progress
         )
     else:
-        data = open_labelled(labels, encoder.image_size, pattern=pattern, group=group, cache=cache, progress=progress)
+        data = open_labelled(
+            labels, encoder.image_size, pattern=pattern, group=group, cache=cache, progress=progress,
+            wanted=wanted_of(folder),
+        )  # fmt: skip
+        if data.frames is not None and protocols:
+            raise InputError(f"The protocol {protocols[0]} is for images, and the labels of {labels} are of clips.")
     opened = _Opened(data, label_budgets, draws, seed)
     trained = _Arm(_method_of(folder), encoder)
     arms = [trained]
     if not Run(folder).is_baseline or (folder / "untrained.safetensors").is_file():
-        arms.append(_Arm(UNTRAINED, _untrained(folder, encoder, data.images, opened.notes).to(place)))
+        arms.append(_Arm(UNTRAINED, untrained_of(folder, encoder, data.seen, opened.notes).to(place)))
     for arm in arms:
         arm.probe(opened, max_width, progress)
         for name in protocols:
             arm.run(name, opened, protocol_epochs, progress)
-    result = _result(opened, arms, _seed_of(folder))
+    result = _result(opened, arms, seed_of(folder))
     file = Path(out) if out is not None else folder / "evaluation" / f"{_file_name(labels)}.json"
     saved = _save_probe(trained, opened, max_width, folder)
     write_json(file, result | {"probe": {"stage": saved.stage, "lambda": saved.probe.lambda_, "labels": saved.labels}})
@@ -119,12 +126,23 @@ class _Opened:
         self.data, self.seed, self.classes = data, seed, len(data.classes)
         self.pool, self.test = test_split(data)
         self.notes = list(data.notes)
+        if data.frames is not None:
+            self.notes.append(
+                f"What is counted is clips: features are means over the frames of a clip, of {len(data.frames)} frames"
+                f" in {len(data)} clips, and clips of one video stay on one side of the test split."
+            )
         known = set(data.labels[self.pool].tolist())
         missing = [name for number, name in enumerate(data.classes) if number not in known]
         if missing or len(self.test) == 0:
             lacking = f"no labels outside the test set for {', '.join(missing)}" if missing else "no test images"
             raise InputError(f"Probes need labelled images on both sides of the test split, but there are {lacking}.")
         self.draws = label_draws(data.labels[self.pool], per_class, draws, seed)
+        if not self.draws:
+            fewest, wanted = int(np.bincount(data.labels[self.pool]).min()), ", ".join(map(_name, per_class))
+            raise InputError(
+                f"No label budget of {wanted} per class can be filled: one class has {fewest} labels outside the test"
+                " set; ask for fewer, or for all."
+            )
         left_out = [str(n) for n in per_class if n is not None and (n, 0) not in self.draws]
         if left_out:
             fewest = int(np.bincount(data.labels[self.pool]).min())
@@ -144,7 +162,9 @@ class _Arm:
 
     def probe(self, opened: _Opened, max_width: int, progress: Progress) -> None:
         data = opened.data
-        self.features = stage_features(self.encoder, data.images, max_width=max_width, progress=progress)
+        self.features = stage_features(
+            self.encoder, data.seen, max_width=max_width, per_clip=data.frames is not None, progress=progress
+        )
         self.probed: Probed = probe_stages(
             self.features, data.labels, opened.pool, opened.test, opened.classes, opened.draws,
             groups=data.groups, seed=opened.seed, progress=progress,
@@ -178,7 +198,7 @@ def _result(opened: _Opened, arms: Sequence[_Arm], seed: int) -> dict[str, Any]:
     return {
         "labels": {
             "source": data.images.source, "classes": list(data.classes), "pool": len(opened.pool),
-            "test": len(opened.test), "notes": opened.notes,
+            "test": len(opened.test), "notes": opened.notes, "things": data.things,
             "skipped": [list(item) for item in data.images.skipped],
         },
         "seed": opened.seed,
@@ -229,29 +249,8 @@ def _save_probe(arm: _Arm, opened: _Opened, max_width: int, folder: Path) -> Sav
     return saved
 
 
-def _untrained(folder: Path, encoder: Encoder, images: ImageStore, notes: list[str]) -> Encoder:
-    """Give the same network as it was before training, its batch norms estimated on clean images."""
-    if (folder / "untrained.safetensors").is_file():
-        return load_encoder(folder / "untrained.safetensors")
-    about = encoder.description()
-    untrained = build_encoder(
-        encoder.name, encoder.image_size, seed=_seed_of(folder), mean=about["mean"], std=about["std"], sees=encoder.sees
-    )
-    few = images.select(np.unique(np.linspace(0, len(images) - 1, min(1024, len(images))).astype(np.int64)))
-    reestimate_norms(untrained, (batch for _, batch in batches(few, encoder.image_size, 128, device_of(untrained))))
-    notes.append("The run has no untrained.safetensors; the untrained network's norms were estimated on these images.")
-    if (folder / "config.yaml").is_file() and Run(folder).config.get("init") in WAYS:
-        notes.append("It has random weights, not the filters that training began with.")
-    return untrained
-
-
 def _method_of(folder: Path) -> str:
     return Run(folder).arm
-
-
-def _seed_of(folder: Path) -> int:
-    file = folder / "config.yaml"
-    return int(Run(folder).config.get("seed", 0)) if file.is_file() else 0
 
 
 def _check(label_budgets: Sequence[int | None], draws: int) -> None:

@@ -28,6 +28,7 @@ def stage_features(
     max_width: int = 1024,
     batch_size: int = 256,
     stages: Sequence[str] | None = None,
+    per_clip: bool = False,
     progress: Tell = silent,
 ) -> dict[str, Float[np.ndarray, "N _"]]:
     """Give the features [N, C*s*s] of every stage for the centre view of every image.
@@ -40,31 +41,63 @@ def stage_features(
         max_width: largest number of features of a stage (a stage with more channels keeps its channels).
         batch_size: images per forward pass.
         stages: names of the stages wanted; default all.
+        per_clip: whether the images are frames, and a row is the mean over a clip.
         progress: told the number of images done.
     """
     wanted = tuple(encoder.stage_names) if stages is None else tuple(stages)
-    found: dict[str, Float[np.ndarray, "N _"]] = {}
+    rows = _Rows(images, per_clip)
+    found = {name: rows.empty() for name in wanted}
     with frozen(encoder):
         for start, batch in batches(images, encoder.image_size, batch_size, device_of(encoder)):
             maps = encoder.stages(batch)
             for name in wanted:
-                rows = pooled(maps[name], max_width).float().cpu().numpy()
-                found.setdefault(name, np.empty((len(images), rows.shape[1]), np.float32))
-                found[name][start : start + len(rows)] = rows
+                found[name] = rows.put(found[name], start, pooled(maps[name], max_width).float().cpu().numpy())
             progress("features", start + len(batch), len(images))
-    return found
+    return {name: rows.done(values) for name, values in found.items()}
 
 
 def vectors(
-    encoder: Encoder, images: ImageStore, *, batch_size: int = 256, progress: Tell = silent
+    encoder: Encoder,
+    images: ImageStore,
+    *,
+    batch_size: int = 256,
+    per_clip: bool = False,
+    progress: Tell = silent,
 ) -> Float[np.ndarray, "N D"]:
-    """Give the encoder's pooled vector for the centre view of every image."""
-    rows: list[np.ndarray] = []
+    """Give the encoder's pooled vector for the centre view of every image, or its mean over every clip."""
+    rows = _Rows(images, per_clip)
+    found = rows.empty()
     with frozen(encoder):
         for start, batch in batches(images, encoder.image_size, batch_size, device_of(encoder)):
-            rows.append(encoder.vector(batch).float().cpu().numpy())
+            found = rows.put(found, start, encoder.vector(batch).float().cpu().numpy())
             progress("vectors", start + len(batch), len(images))
-    return np.concatenate(rows)
+    return rows.done(found)
+
+
+class _Rows:
+    """Where what is found of each image goes: to a row of its own, or into the mean over its clip."""
+
+    def __init__(self, images: ImageStore, per_clip: bool) -> None:
+        self.clips = images.clips if per_clip else None
+        self.count = len(images) if self.clips is None else self.clips.count
+
+    def empty(self) -> np.ndarray:
+        """Nothing yet; how wide rows are is known with the first."""
+        return np.empty((0, 0))
+
+    def put(self, found: np.ndarray, start: int, rows: Float[np.ndarray, "n D"]) -> np.ndarray:
+        if not len(found):  # sums of many frames are kept exactly
+            found = np.zeros((self.count, rows.shape[1]), np.float32 if self.clips is None else np.float64)
+        if self.clips is None:
+            found[start : start + len(rows)] = rows
+        else:
+            np.add.at(found, self.clips.clip[start : start + len(rows)], rows)
+        return found
+
+    def done(self, found: np.ndarray) -> Float[np.ndarray, "N D"]:
+        if self.clips is not None:
+            found /= np.diff(self.clips.starts)[:, None]
+        return found.astype(np.float32, copy=False)
 
 
 def pooled(maps: Float[Tensor, "B C *s"], max_width: int) -> Float[Tensor, "B _"]:

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 
+from selfsup.data.by_clip import one_of_each
 from selfsup.data.images import ImageStore
 from selfsup.evaluation.features import Tell, vectors
 from selfsup.evaluation.knn import unit_rows
@@ -48,7 +49,7 @@ def neighbour_sheet(
     seed: int = 0,
     progress: Tell = silent,
 ) -> Path:
-    """Draw a PNG with a query and its nearest neighbours in each row.
+    """Draw a PNG with a query and its nearest neighbours in each row; of clips one frame each, the next being nearest.
 
     Args:
         encoder: its pooled vector is compared.
@@ -60,6 +61,8 @@ def neighbour_sheet(
         seed: of the queries; the same for every encoder, so that sheets can be compared.
         progress: told the number of images done.
     """
+    if images.clips is not None and images.clips.count > 1:
+        images = one_of_each(images)
     if len(images) > most:
         images = images.select(np.linspace(0, len(images) - 1, most).astype(np.int64))
     asked = np.sort(np.random.default_rng(seed).permutation(len(images))[:queries])

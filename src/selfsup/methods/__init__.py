@@ -41,6 +41,9 @@ METHODS = {
     ),
     "bigan": Entry("bigan", "BiGAN", "generative", "find the code that a generator would make an image from"),
     "dcgan": Entry("dcgan", "DCGAN", "generative", "tell real images from those that a generator makes"),
+    "synthetic": Entry(
+        "synthetic", "Synthetic", "predictive", "say how far, how turned and where the edges are in rendered scenes"
+    ),
     "exemplar": Entry(
         "exemplar", "Exemplar", "contrastive", "tell every image from all others, however it was changed"
     ),
@@ -49,6 +52,10 @@ METHODS = {
     ),
     "nat": Entry("nat", "NAT", "clustering", "send each image to a point of random noise, which images may swap"),
     "simclr": Entry("simclr", "SimCLR", "contrastive", "pull two views of an image together, push others away"),
+    "shuffle": Entry("shuffle", "Shuffle", "predictive", "say whether, or how, frames of a clip are in order"),
+    "tracking": Entry(
+        "tracking", "Tracking", "contrastive", "bring what was tracked through a clip together, push other videos away"
+    ),
 }
 
 

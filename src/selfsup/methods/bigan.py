@@ -52,7 +52,7 @@ class BiGAN(Method):
 
     recipe: ClassVar[Recipe] = Recipe(
         optimizer="adam",
-        lr=5e-4,
+        lr=2e-4,
         momentum=0.5,
         weight_decay=0.0,
         schedule="cosine",
@@ -68,8 +68,8 @@ class BiGAN(Method):
         *,
         latent: int | None = None,
         width: int = 32,
-        loss: Literal["logistic", "hinge"] = "hinge",
-        norm: Literal["spectral", "batch", "none"] = "spectral",
+        loss: Literal["logistic", "hinge"] = "logistic",
+        norm: Literal["spectral", "batch", "none"] = "batch",
         r1: float = 0.0,
         ema: float = 0.999,
         discriminator_rate: float = 1.0,

@@ -23,21 +23,22 @@ class DenseHead(nn.Module):
         out: numbers per cell.
         behind: width of the vector, of encoders with parameters behind their last map: it is added to every
             place of the map, or they would stay as they were drawn. 0: the map alone.
+        widest: most channels of an upsampled map.
 
     Source: the transposed convolution and the 1x1 convolution of richzhang/colorization, with batch norm.
     """
 
-    def __init__(self, width: int, side: int, cells: int, out: int, behind: int = 0) -> None:
+    def __init__(self, width: int, side: int, cells: int, out: int, behind: int = 0, *, widest: int = WIDEST) -> None:
         super().__init__()
         self.cells = cells
         self.context = nn.Linear(behind, width) if behind else None
         layers: list[nn.Module] = []
         for _ in range(max(0, round(math.log2(cells / side)))):
-            narrower = max(NARROWEST, min(WIDEST, width // 2))
+            narrower = max(NARROWEST, min(widest, width // 2))
             layers += [nn.ConvTranspose2d(width, narrower, 4, 2, 1, bias=False), *_norm(narrower)]
             width = narrower
         if not layers:
-            narrower = max(NARROWEST, min(WIDEST, width))
+            narrower = max(NARROWEST, min(widest, width))
             layers = [nn.Conv2d(width, narrower, 3, padding=1, bias=False), *_norm(narrower)]
             width = narrower
         self.upsample = nn.Sequential(*layers)

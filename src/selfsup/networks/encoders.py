@@ -103,6 +103,12 @@ class Encoder(nn.Module):
         maps, vectors = zip(*found, strict=True)
         return _joined(maps), _joined(vectors)
 
+    def stages_and_vector(self, images: Float[Tensor, "B c *S"]) -> tuple[dict[str, Tensor], Float[Tensor, "B D"]]:
+        """Give what `stages` and `vector` give, in one pass."""
+        found = [trunks.maps_and_vector(network, values, self._picked) for network, values in self.inputs(images)]
+        maps, vectors = zip(*found, strict=True)
+        return dict(zip(self.stage_names, map(_joined, zip(*maps, strict=True)), strict=True)), _joined(vectors)
+
     def normalize(self, images: Float[Tensor, "B c *S"]) -> Float[Tensor, "B _ *S"]:
         """Put images in [0, 1] into the units the network reads; 0 is then the mean colour, or gray, or no edge."""
         if self.sees in ("lightness", "halves"):

@@ -57,6 +57,19 @@ def map_and_vector(network: nn.Module, values: Tensor, picked: Sequence[int]) ->
     return found[-1], _head(network, features)
 
 
+def maps_and_vector(
+    network: nn.Module, values: Tensor, picked: Sequence[int]
+) -> tuple[list[Tensor], Float[Tensor, "B D"]]:
+    """Give what `maps` and `vector` give, in one pass."""
+    if isinstance(network, Ours):
+        found = maps(network, values, picked)
+        return found, _pooled(network, found[-1])
+    features, found = network.forward_intermediates(  # type: ignore[operator]
+        values, indices=list(picked), output_fmt="NCHW"
+    )
+    return found, _head(network, features)
+
+
 def _head(network: Any, features: Tensor) -> Tensor:
     pooled: Tensor = network.forward_head(features, pre_logits=True)
     return pooled.flatten(1)

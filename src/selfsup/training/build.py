@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from jaxtyping import Int64
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -53,7 +54,7 @@ def build(settings: Settings, images: ImageStore) -> Trainee:
     method.to(device=device, memory_format=computation.memory_format())  # type: ignore[call-overload]
     if processes.count() > 1:
         synchronize(method)
-    method.start(DataFacts(len(images), settings.image_size, sampler(images, settings.seed, device)))
+    method.start(facts_of(images, settings.image_size, settings.seed, device))
     return Trainee(method.train(), method.optimizers(settings.recipe), device)
 
 
@@ -120,6 +121,15 @@ def embedder(
         return gathered
 
     return embed
+
+
+def facts_of(images: ImageStore, size: int, seed: int, device: torch.device) -> DataFacts:
+    """Say what a method may know of its data before it starts."""
+
+    def frames(numbers: Int64[np.ndarray, " n"]) -> Tensor:
+        return as_floats(torch.from_numpy(images.rows(numbers)).to(device))
+
+    return DataFacts(len(images), size, sampler(images, seed, device), images.clips, frames)
 
 
 def sampler(images: ImageStore, seed: int, device: torch.device) -> Callable[[int], Tensor]:

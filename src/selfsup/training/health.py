@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from selfsup import processes
-from selfsup.data.batches import Batches, clean_batches
+from selfsup.data.batches import Batches, clean_batches, moments_of
 from selfsup.data.images import ImageStore
 from selfsup.draws import reseed
 from selfsup.method import Method, Objective
@@ -49,7 +49,7 @@ def examine(method: Method, held_out: ImageStore, batch_size: int, device: torch
     rows: list[dict[str, Tensor]] = []
     chance = None
     size = min(batch_size, len(held_out) // processes.count() * processes.count())
-    batches = Batches(held_out, size, len(held_out) // size, seed=0, device=device)
+    batches = Batches(held_out, size, len(held_out) // size, 0, device, moments=moments_of(method))
     for batch in batches.round_from(0, torch.arange(len(held_out))):
         reseed(0xE7A1, batch.step)
         objectives = [objective for yielded in method.losses(batch) for objective in as_list(yielded)]

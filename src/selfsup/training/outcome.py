@@ -10,9 +10,9 @@ import numpy as np
 import torch
 
 from selfsup import processes
-from selfsup.data.batches import as_floats
+from selfsup.data.batches import Batches, moments_of
 from selfsup.data.images import ImageStore
-from selfsup.method import Batch, Method
+from selfsup.method import Method
 from selfsup.networks.encoders import Encoder, load_encoder, save_encoder
 from selfsup.networks.files import write_atomically
 from selfsup.networks.filter_sheet import filter_sheet
@@ -99,8 +99,10 @@ def _of_rounds(resolved: Mapping[str, Any], spent: Mapping[str, float]) -> dict[
 def _draw(method: Method, images: ImageStore, folder: Path, device: torch.device) -> None:
     from PIL import Image
 
-    few = images.rows(np.arange(min(len(images), 16)))
-    batch = Batch(as_floats(torch.from_numpy(few).to(device)), torch.arange(len(few), device=device), 0, 1.0)
+    # spread over all, for frames that stand together are alike
+    count = min(len(images) // processes.count(), 16) * processes.count()
+    few = np.linspace(0, len(images) - 1, count, dtype=np.int64)
+    batch = Batches(images, len(few), 1, 0, device, moments=moments_of(method)).batch_of(few, 0, 1.0)
     torch.manual_seed(0)
     method.eval()
     shutil.rmtree(folder, ignore_errors=True)

@@ -1,6 +1,8 @@
 """A run before its first step: settings resolved, images decoded, the number of steps fixed."""
 
+import inspect
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
@@ -8,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Int64
 
 from selfsup import methods, processes
 from selfsup.data.images import ImageStore
@@ -59,6 +62,7 @@ def prepare(
     cache: Path | None = None,
     single_image: int | None = None,
     single_noise: float | None = None,
+    frame_rate: float | None = None,
     progress: Progress = silent,
     **settings: Any,
 ) -> Prepared:
@@ -84,7 +88,11 @@ def prepare(
     torch.set_num_threads(threads)
     precision = resumed["precision"] if resumed and precision == "auto" else precision
     layout = resumed["layout"] if resumed and layout == "auto" else layout
-    images, image_size = _images(data, encoder, image_size, store_size, single_image, single_noise, cache, progress)
+    images, image_size = _images(
+        method, data, encoder, image_size, store_size, single_image, single_noise, frame_rate, cache, progress
+    )
+    side = int(images.rows(np.arange(1)).shape[-1])
+    images = _with_scenes(images, method, arguments, side, cache, progress)
     training, held_out = hold_out(images)
     batch_size, notes = _fitting_batch(recipe.batch_size, len(images), len(training))
     channels = statistics(images) if images.holds_signals else None
@@ -94,7 +102,7 @@ def prepare(
         data=display(data),
         encoder=encoder,
         image_size=image_size,
-        store_size=int(images.rows(np.arange(1)).shape[-1]),
+        store_size=side,
         seed=seed,
         device=place.type,
         precision=computation.precision,
@@ -106,6 +114,7 @@ def prepare(
         channels=channels,
         single_image=single_image,
         single_noise=single_noise,
+        frame_rate=frame_rate,
     )
     fingerprint = fingerprint_of(images)
     said = (*images.notes, *notes)
@@ -176,38 +185,82 @@ def fingerprint_of(images: ImageStore) -> str:
 
 
 def hold_out(images: ImageStore) -> tuple[ImageStore, ImageStore]:
-    """Keep up to 512 images (at most 5 %) from training, chosen by content, to watch the task on."""
+    """Keep up to 512 images (at most 5 %) from training, chosen by content, to watch the task on.
+
+    Of clips whole videos are kept, and of scenes beside the images a share as large.
+    """
     count = min(512, len(images) // 20)
     if count < 8:
         return images, images.select(np.arange(0))
     order = np.argsort(np.array(images.hashes), kind="stable")
-    return images.select(np.sort(order[count:])), images.select(np.sort(order[:count]))
+    kept = order[:count] if images.clips is None else _whole_videos(images.clips.source, order, count)
+    training = np.setdiff1d(np.arange(len(images)), kept)
+    return _with_part(images.select(training), images, 0), _with_part(images.select(np.sort(kept)), images, 1)
+
+
+def _whole_videos(source: Int64[np.ndarray, " N"], order: Int64[np.ndarray, " N"], count: int) -> np.ndarray:
+    """Take videos in the order of their first frame by content, as long as no more than `count` frames are taken."""
+    frames, taken = np.bincount(source), 0
+    chosen = []
+    for video in dict.fromkeys(source[order].tolist()):
+        if taken + frames[video] <= count:
+            chosen.append(video)
+            taken += frames[video]
+    return np.flatnonzero(np.isin(source, chosen))
+
+
+def _with_part(part: ImageStore, images: ImageStore, which: int) -> ImageStore:
+    """Give training images (0) or held-out ones (1) scenes of their own: every twentieth is held out."""
+    if images.beside is None:
+        return part
+    numbers = np.arange(len(images.beside))
+    held_out = numbers % 20 == 19
+    return replace(part, beside=images.beside.select(numbers[held_out if which else ~held_out]))
+
+
+def _with_scenes(
+    images: ImageStore, method: str, arguments: Mapping[str, Any], side: int, cache: Path | None, progress: Progress
+) -> ImageStore:
+    """Open what a method reads beside the images: rendered scenes, at the size at which images are stored."""
+    if "scenes" not in methods.load(method).reads:
+        return images
+    from selfsup.data.scenes.truth_store import open_truth
+
+    parameter = inspect.signature(methods.load(method)).parameters["scenes"]
+    with processes.first_alone():
+        scenes = open_truth(arguments.get("scenes", parameter.default), side, cache=cache, progress=progress)
+    return replace(images, beside=scenes)
 
 
 def _images(
+    method: str,
     data: Any,
     encoder: str,
     image_size: int | None,
     store_size: int | None,
     crops: int | None,
     noise: float | None,
+    frame_rate: float | None,
     cache: Path | None,
     progress: Progress,
 ) -> tuple[ImageStore, int]:
     """Open the images (or signals); process 0 decodes, the others read what it wrote."""
+    clips = "clips" in methods.load(method).reads
     if isinstance(data, ImageStore):
         if image_size is None:
             raise InputError("An image size is needed with an image store; give image_size.")
         if crops is not None or noise is not None:
             raise InputError("An image store is used as it is; give the images themselves to cut crops from them.")
+        if clips and data.clips is None:
+            raise InputError(f"{method} learns from clips, and the image store holds single images.")
         return data, image_size
     image_size = image_size or size_for(encoder, data, crops)
     data = source_of(encoder, data, image_size, store_size, crops, noise)
-    if processes.rank() > 0:
-        processes.barrier()
-    images = open_inputs(encoder, data, image_size, store_size=store_size, cache=cache, progress=progress)
-    if processes.rank() == 0:
-        processes.barrier()
+    with processes.first_alone():
+        images = open_inputs(
+            encoder, data, image_size, store_size=store_size, cache=cache, progress=progress, frame_rate=frame_rate,
+            clips=clips,
+        )  # fmt: skip
     return images, image_size
 
 

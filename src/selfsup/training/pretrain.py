@@ -4,21 +4,22 @@ import signal
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from selfsup import methods, processes
-from selfsup.data.batches import Batches
+from selfsup.data.batches import Batches, moments_of
 from selfsup.data.doctor import worth_saying
 from selfsup.data.images import ImageStore
 from selfsup.draws import reseed
-from selfsup.errors import Interrupted, TrainingFailed
-from selfsup.method import Batch
+from selfsup.errors import InputError, Interrupted, TrainingFailed
+from selfsup.method import Batch, Method
 from selfsup.networks.encoders import write_weights
 from selfsup.progress import Progress, silent
 from selfsup.recipe import seconds as read_seconds
@@ -55,6 +56,7 @@ def pretrain(
     cache: Path | None = None,
     single_image: int | None = None,
     single_noise: float | None = None,
+    frame_rate: float | None = None,
     checkpoint_every: str = "60s",
     track: Sequence[TrackerName] = (),
     progress: Progress = silent,
@@ -64,8 +66,9 @@ def pretrain(
 
     Args:
         method: name of a pretext task, as `selfsup methods` lists them.
-        data: folder of images, `.npy` file, array [N, 3, S, S], dataset object, or scenes that are drawn: `scenes`,
-            `plain-scenes` (no room around the things), `scenes:COUNT` or `scenes:COUNT:SEED`; signals: `.npy` file or
+        data: folder of images or of videos, `.npy` file, array [N, 3, S, S], dataset object, or scenes that are drawn:
+            `scenes`, `plain-scenes` (no room around the things), `moving-scenes` (clips), `scenes:COUNT` or
+            `scenes:COUNT:SEED`; signals: `.npy` file or
             array [N, C, L]; with `single_image` one image file or a folder of a few.
         out: run folder; by default `runs/METHOD-DATA`.
         encoder: `small`, `alexnet`, `nin` or the name of a timm model; `small1d` for signals.
@@ -84,6 +87,7 @@ def pretrain(
         single_image: number of crops of the image (or of the few) to train on in place of the images themselves:
             boxes of windows of half the short side, turned and sheared, half of them in other colours.
         single_noise: deviation of the noise in these crops, where white is 1; by default none.
+        frame_rate: frames that are taken of each second of videos; by default 10, and never more than they have.
         checkpoint_every: time between checkpoints, such as `60s`.
         track: `tensorboard`, `wandb` or `mlflow`, or several: shown there too, without a network unless the
             environment names a server; the run folder stays the record.
@@ -119,6 +123,7 @@ def pretrain(
             cache=cache,
             single_image=single_image,
             single_noise=single_noise,
+            frame_rate=frame_rate,
             progress=progress,
             **settings,
         )
@@ -148,6 +153,7 @@ def _train(prepared: Prepared, run: Run, pause: float, trackers: Sequence[str], 
         write_yaml(run.folder / "config.yaml", {**prepared.config, "resolved": prepared.resolved})
         write_skipped(run.folder / "skipped.csv", images.skipped)
     trainee = build(settings, images)
+    prepared = _watched(prepared, trainee.method, progress)
     for remark in trainee.method.remarks:
         progress.note(remark)
     if main and not (run.folder / "untrained.safetensors").is_file():
@@ -166,6 +172,19 @@ def _train(prepared: Prepared, run: Run, pause: float, trackers: Sequence[str], 
             f"no warm-up, or images with odd values.{where}"
         ) from error
     write_outcome(prepared, trainee, run, seconds)
+
+
+def _watched(prepared: Prepared, method: Method, progress: Progress) -> Prepared:
+    """Do without held-out clips in which a method finds nothing to ask for."""
+    moments, held_out = moments_of(method), prepared.held_out
+    if moments is None or held_out.clips is None or len(held_out) == 0:
+        return prepared
+    try:
+        moments(held_out.clips, np.arange(len(held_out)), np.random.default_rng(0))
+    except InputError as error:
+        progress.note(f"The task is not watched on held-out clips: {error}")
+        return replace(prepared, held_out=held_out.select(np.arange(0)))
+    return prepared
 
 
 @dataclass
@@ -199,8 +218,10 @@ def _steps_until_done(
 ) -> dict[str, float]:
     settings, images, held_out = prepared.settings, prepared.images, prepared.held_out
     recipe, total = settings.recipe, prepared.resolved["steps"]
-    rounds = trainee.method.most_rounds
-    batches = Batches(images, recipe.batch_size, total, settings.seed, trainee.device, rounds)
+    method = trainee.method
+    batches = Batches(
+        images, recipe.batch_size, total, settings.seed, trainee.device, method.most_rounds, moments_of(method)
+    )
     spent = Stopwatch(Run(folder).metrics())
 
     def keep(step: int) -> None:

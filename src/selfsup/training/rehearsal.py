@@ -11,7 +11,7 @@ from torch import nn
 
 from selfsup import processes
 from selfsup.arithmetic import FlopCounterMode
-from selfsup.data.batches import Batches
+from selfsup.data.batches import Batches, moments_of
 from selfsup.data.images import ImageStore
 from selfsup.data.rounds import Rounds
 from selfsup.method import Batch
@@ -59,7 +59,10 @@ class Rehearsal:
         self.settings = settings
         self.trainee = build(settings, images)
         self.images = images
-        self.batches = Batches(images, settings.recipe.batch_size, 1_000_000, settings.seed, self.trainee.device)
+        self.batches = Batches(
+            images, settings.recipe.batch_size, 1_000_000, settings.seed, self.trainee.device,
+            moments=moments_of(self.trainee.method),
+        )  # fmt: skip
         self.round = self._round() if self.batches.per_epoch else RoundCost(0.0, 0.0, 0.0)
         self.autocast = autocast_of(self.trainee.device, settings.precision)
         stream = (self._placed(batch, number) for number, batch in enumerate(self.batches.round_from(0, None)))

@@ -11,11 +11,11 @@ from safetensors import SafetensorError, safe_open
 from selfsup import methods
 from selfsup.data.images import ImageStore
 from selfsup.errors import InputError
-from selfsup.method import DataFacts, Method
+from selfsup.method import Method
 from selfsup.networks.encoders import build_encoder
 from selfsup.run import Run
 from selfsup.training import checkpoint
-from selfsup.training.build import sampler
+from selfsup.training.build import facts_of
 
 
 def restored(run: Run, images: ImageStore, device: torch.device, changes: Mapping[str, Any] | None = None) -> Method:
@@ -40,7 +40,7 @@ def restored(run: Run, images: ImageStore, device: torch.device, changes: Mappin
     encoder = build_encoder(config["encoder"], config["image_size"], seed=config["seed"], mean=mean, std=std, sees=sees)
     method = kind(encoder, **arguments).to(device)
     count = config["resolved"]["training_images"]
-    method.start(DataFacts(count, config["image_size"], sampler(images, config["seed"], device)))
+    method.start(facts_of(images, config["image_size"], config["seed"], device)._replace(count=count))
     try:
         with safe_open(file, framework="pt") as stored, torch.no_grad():
             for name, tensor in method.state_dict().items():

@@ -12,7 +12,7 @@ from selfsup.recipe import Recipe
 
 _INNER = ("recipe", "arguments", "channels")
 """Fields that are no settings of their own."""
-_OF_CROPS = ("single_image", "single_noise")
+_OF_SOME = ("single_image", "single_noise", "frame_rate")
 """Fields that are left out where they do not matter, so that runs begun before they were known still resume."""
 
 
@@ -41,11 +41,13 @@ class Settings:
     """How many crops of the images are trained on; None: the images themselves."""
     single_noise: float | None = None
     """Deviation of the noise in these crops; None: no noise."""
+    frame_rate: float | None = None
+    """Frames of videos that are taken in a second; None: the usual number."""
 
     def as_config(self) -> dict[str, Any]:
         """Give flat names and values, as `--config` reads them."""
         own = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _INNER}
-        own = {name: value for name, value in own.items() if value is not None or name not in _OF_CROPS}
+        own = {name: value for name, value in own.items() if value is not None or name not in _OF_SOME}
         recipe = {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(self.recipe).items()}
         length = next(name for name in ("steps", "budget", "epochs") if recipe[name] is not None)
         recipe = {name: v for name, v in recipe.items() if name == length or name not in ("steps", "budget", "epochs")}

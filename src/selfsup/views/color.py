@@ -19,6 +19,13 @@ BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)
 ORDERS = tuple(itertools.permutations(range(4)))
 
 
+def one_channel(images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 3 H W"]:
+    """Show red, green or blue of each image, drawn at random, in all three channels."""
+    chosen = draws.integers(images, below=3)
+    shown = images[torch.arange(len(images), device=images.device), chosen]
+    return shown[:, None].expand_as(images).contiguous()
+
+
 @full_precision
 def jitter(
     images: Float[Tensor, "B 3 H W"],

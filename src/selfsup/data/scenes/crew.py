@@ -13,7 +13,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
 
-KINDS = {"store": ("StoreOrder", "draw_part"), "folder": ("FolderOrder", "write_part")}
+KINDS = {
+    "store": ("StoreOrder", "draw_part"),
+    "folder": ("FolderOrder", "write_part"),
+    "truth_store": ("Order", "draw_part"),
+    "foreign": ("ForeignOrder", "read_part"),
+}
 """Modules with an order that JSON can hold, and with what draws a part of it."""
 
 

@@ -1,11 +1,12 @@
 """From a description to triangles in the world: what the renderer draws, and what truth is later computed from."""
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from selfsup.data.scenes.description import Light, Room, Scene, Surface, Thing
+from selfsup.data.scenes.scene import Light, Room, Scene, Surface, Thing
 from selfsup.data.scenes.shapes import ACCENT, Mesh, Triple, mesh, rectangle
 
 
@@ -35,19 +36,30 @@ ROOM, SHADOW = -1, -2
 
 
 def layers(scene: Scene) -> list[Layer]:
-    """Build everything the camera may see."""
+    """Build everything the camera may see; do not write into it."""
+    surfaces = solid_ground(scene)
+    if not scene.light.shadow:
+        return surfaces
     floor = scene.room.floor if scene.room else Surface(scene.ground, 0, 1.0)
-    flat = [_floor(scene.room, scene.light)] if scene.room else []
-    if scene.light.shadow:
-        flat += [_shadow(thing, floor, scene) for thing in scene.things]
-    if scene.room:
-        flat += _walls(scene.room, scene.light)
-    return flat + [_solid(thing, number, scene) for number, thing in enumerate(scene.things)]
+    shadows = [_shadow(thing, floor, scene) for thing in scene.things]
+    first = 1 if scene.room else 0  # they fall on the floor, and walls hide them
+    return [*surfaces[:first], *shadows, *surfaces[first:]]
 
 
 def solid_ground(scene: Scene) -> list[Layer]:
-    """Give the layers that are surfaces, in the order to paint them: all but shadows."""
-    return [layer for layer in layers(scene) if layer.thing != SHADOW]
+    """Give the layers that are surfaces, in the order to paint them: all but shadows; do not write into them."""
+    return list(_surfaces(scene))
+
+
+@lru_cache(maxsize=2)  # a picture and its truth are asked for one after the other
+def _surfaces(scene: Scene) -> tuple[Layer, ...]:
+    around = _room(scene.room, scene.light) if scene.room else ()
+    return (*around, *(_solid(thing, number, scene) for number, thing in enumerate(scene.things)))
+
+
+@lru_cache(maxsize=2)  # all frames of a clip have the same room
+def _room(room: Room, light: Light) -> tuple[Layer, ...]:
+    return (_floor(room, light), *_walls(room, light))
 
 
 def ground_color(scene: Scene) -> Float[np.ndarray, " 3"]:

@@ -3,14 +3,15 @@
 import threading
 from collections.abc import Iterable, Iterator
 from functools import cache
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float, Int, Real, UInt8
 
 from selfsup.data.scenes import textures
-from selfsup.data.scenes.description import Camera, Scene
 from selfsup.data.scenes.geometry import Layer, ground_color, layers, solid_ground
+from selfsup.data.scenes.scene import Camera, Scene
 from selfsup.errors import InputError
 
 if TYPE_CHECKING:
@@ -49,13 +50,18 @@ def require_panda3d() -> None:
         ) from error
 
 
-def numbered(scene: Scene, size: int) -> Int[np.ndarray, "S S"]:
+def numbered(scene: Scene, size: int, tile: tuple[int, int] = (0, 0)) -> Int[np.ndarray, "S S"]:
     """Say which triangle is seen in the middle of each pixel, counted over `solid_ground` in order; -1 where none is.
 
     Every triangle is drawn in a colour that is its number. Three pixels per side of a pixel are drawn and the middle
     one kept: what is seen exactly in the middle of a pixel, with the precision of edges of a larger picture.
+
+    Args:
+        scene: what to look at.
+        size: side in pixels.
+        tile: a picture that joins this one, so many to the right and so many down.
     """
-    return _canvas(size, MIDDLE).numbered(scene)
+    return _canvas(size, MIDDLE).numbered(scene, tile)
 
 
 @cache
@@ -76,17 +82,20 @@ class Canvas:
         """Draw one scene."""
         ground = np.round(ground_color(scene) * 255) / 255
         with self._turn:
-            textured = [(layer, _geom(layer, self._format), self._textures[layer.pattern]) for layer in layers(scene)]
+            textured = [
+                (layer.solid, _geom(layer, self._format), self._textures[layer.pattern]) for layer in layers(scene)
+            ]
             return self._drawn_by(textured, scene.camera, ground)[:, :, 2::-1]  # drawn as blue, green, red
 
-    def numbered(self, scene: Scene) -> Int[np.ndarray, "S S"]:
+    def numbered(self, scene: Scene, tile: tuple[int, int]) -> Int[np.ndarray, "S S"]:
         """Give the number of the triangle seen in the middle of each block of pixels."""
         first, parts = 0, []
         with self._turn:
-            for layer in solid_ground(scene):
-                parts.append((layer, _numbers(layer, first, self._format), None))
-                first += len(layer.faces)
-            drawn = self._drawn_by(parts, scene.camera, np.ones(3))[MIDDLE // 2 :: MIDDLE, MIDDLE // 2 :: MIDDLE]
+            for solid, group in groupby(solid_ground(scene), lambda layer: layer.solid):
+                corners = np.concatenate([layer.positions[layer.faces].reshape(-1, 3) for layer in group])
+                parts.append((solid, _numbers(corners, first, self._format), None))
+                first += len(corners) // 3
+            drawn = self._drawn_by(parts, scene.camera, np.ones(3), tile)[MIDDLE // 2 :: MIDDLE, MIDDLE // 2 :: MIDDLE]
         blue, green, red = (drawn[:, :, k].astype(np.int64) for k in range(3))
         numbers = red + 256 * green + 65536 * blue
         return np.where(numbers < first, numbers, -1)  # white is the ground behind all
@@ -121,25 +130,26 @@ class Canvas:
 
     def _drawn_by(
         self,
-        parts: "Iterable[tuple[Layer, core.Geom, core.Texture | None]]",
+        parts: "Iterable[tuple[bool, core.Geom, core.Texture | None]]",
         camera: Camera,
         ground: Float[np.ndarray, " 3"],
+        tile: tuple[int, int] = (0, 0),
     ) -> UInt8[np.ndarray, "S S 4"]:
-        """Draw geoms of layers in their order; blue, green and red, from the top."""
+        """Draw geoms in their order, those that are solid hidden by depth; blue, green and red, from the top."""
         from panda3d import core
 
         self._buffer.setActive(True)
         self._buffer.setClearColor(core.LColor(*(float(value) for value in ground), 1.0))
         self._root.getChildren().detach()
-        for order, (layer, geom, texture) in enumerate(parts):
-            self._add(layer, geom, texture, order)
-        self._aim(camera)
+        for order, (solid, geom, texture) in enumerate(parts):
+            self._add(solid, geom, texture, order)
+        self._aim(camera, tile)
         self._engine.renderFrame()
         self._buffer.setActive(False)
         drawn = np.frombuffer(self._drawn.getRamImage(), np.uint8).reshape(self._side, self._side, -1)
         return drawn[::-1]  # drawn bottom up
 
-    def _add(self, layer: Layer, geom: "core.Geom", texture: "core.Texture | None", order: int) -> None:
+    def _add(self, solid: bool, geom: "core.Geom", texture: "core.Texture | None", order: int) -> None:
         from panda3d import core
 
         node = core.GeomNode("layer")
@@ -147,18 +157,20 @@ class Canvas:
         path = self._root.attachNewNode(node)
         if texture is not None:
             path.setTexture(texture)
-        if not layer.solid:
+        if not solid:
             path.setBin("flat", order)
             path.setDepthTest(False)
             path.setDepthWrite(False)
             path.setTwoSided(True)
 
-    def _aim(self, camera: Camera) -> None:
+    def _aim(self, camera: Camera, tile: tuple[int, int]) -> None:
         from panda3d import core
 
         right, down, forward = camera.axes()
         self._lens.setFov(camera.field_degrees)
         self._lens.setNearFar(camera.near, camera.far)
+        film = self._lens.getFilmSize()
+        self._lens.setFilmOffset(tile[0] * film[0], -tile[1] * film[1])
         rows = [(*right, 0), (*forward, 0), (*-down, 0), (*camera.eye, 1)]  # rows: panda3d multiplies from the left
         self._camera.setMat(core.LMatrix4(*(float(value) for row in rows for value in row)))
 
@@ -205,10 +217,9 @@ def _triangles(
     return geom
 
 
-def _numbers(layer: Layer, first: int, form: "core.GeomVertexFormat") -> "core.Geom":
-    """Give the triangles of a layer, each in a colour that is its number: red first, then green, then blue."""
-    corners = layer.positions[layer.faces].reshape(-1, 3)
-    numbers = np.repeat(first + np.arange(len(layer.faces)), 3)
+def _numbers(corners: Float[np.ndarray, "V 3"], first: int, form: "core.GeomVertexFormat") -> "core.Geom":
+    """Give triangles, three corners each, in colours that are their numbers: red first, then green, then blue."""
+    numbers = np.repeat(first + np.arange(len(corners) // 3), 3)
     colors = numbers.astype("<u4").view(np.uint8).reshape(-1, 4)[:, :3]
     return _triangles(corners, colors, np.zeros((len(corners), 2)), np.arange(len(corners)), form)
 

@@ -1,5 +1,6 @@
-"""The ten shapes as triangle meshes, each standing on z = 0 in its own upright pose, about one unit large."""
+"""Shapes as triangle meshes, each standing on z = 0 in its own upright pose, about one unit large."""
 
+import math
 from collections.abc import Callable, Sequence
 from functools import cache
 from typing import NamedTuple
@@ -23,6 +24,8 @@ class Mesh(NamedTuple):
 
 
 BODY, ACCENT = 0, 1
+ROUND = 0.45
+"""Radius of what rolls."""
 
 
 @cache
@@ -141,9 +144,43 @@ def tree() -> Mesh:
     return joined(*crown, revolved([[(0.1, 0.0), (0.08, 0.3)]], ACCENT))
 
 
-def revolved(curves: Sequence[Curve], part: int, segments: int = 28) -> Mesh:
+def ball() -> Mesh:
+    """A beach ball of six wedges, so that every turn shows."""
+    turn = np.radians(np.linspace(-90, 90, 13))
+    return _in_wedges([[(ROUND * np.cos(t), ROUND + ROUND * np.sin(t)) for t in turn]], 6)
+
+
+def barrel() -> Mesh:
+    """An upright drum with two hoops."""
+    radius = 0.36
+    sides = [[(radius, low), (radius, high)] for low, high in ((0.0, 0.16), (0.26, 0.6), (0.7, 0.86))]
+    hoops = [[(radius, low), (radius, high)] for low, high in ((0.16, 0.26), (0.6, 0.7))]
+    ends = [[(0.0, 0.0), (radius, 0.0)], [(radius, 0.86), (0.0, 0.86)]]
+    return joined(revolved([*sides, ends[0]], BODY), revolved([*hoops, ends[1]], ACCENT))
+
+
+def wheel() -> Mesh:
+    """A drum on its side, its axis along y, in wedges that go on over the rim."""
+    half = 0.27
+    rim = [[(0.0, -half), (ROUND, -half)], [(ROUND, -half), (ROUND, half)], [(ROUND, half), (0.0, half)]]
+    upright = _in_wedges(rim, 6)
+    lying = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, -1.0, 0.0]])
+    return upright._replace(
+        positions=upright.positions @ lying + np.array([0.0, 0.0, ROUND]), normals=upright.normals @ lying
+    )
+
+
+def _in_wedges(curves: Sequence[Curve], count: int) -> Mesh:
+    """Turn profiles about the z axis, body and accent by turns."""
+    bounds = np.linspace(0, 360, count + 1)
+    return joined(*(revolved(curves, k % 2, 4, (bounds[k], bounds[k + 1])) for k in range(count)))
+
+
+def revolved(
+    curves: Sequence[Curve], part: int, segments: int = 28, degrees: tuple[float, float] = (0.0, 360.0)
+) -> Mesh:
     """Turn profiles about the z axis; normals are smooth along each curve and break between curves."""
-    angles = np.linspace(0, 2 * np.pi, segments + 1)
+    angles = np.linspace(math.radians(degrees[0]), math.radians(degrees[1]), segments + 1)
     sheets = []
     for curve in curves:
         points = np.array(curve, dtype=np.float64)
@@ -214,13 +251,13 @@ def joined(*meshes: Mesh) -> Mesh:
 
 def rectangle(corner: Triple, across: Triple, up: Triple, cells: int = 14) -> Mesh:
     """Build a flat rectangle of cells x cells squares; places are measured in world units from the corner."""
-    unit, u, v = _unit_square(cells), np.array(across), np.array(up)
-    normal = np.cross(u, v)
-    share_across, share_up = unit.places[:, :1], unit.places[:, 1:]
+    unit = _unit_square(cells)
+    (ux, uy, uz), (vx, vy, vz) = across, up
+    normal = np.array((uy * vz - uz * vy, uz * vx - ux * vz, ux * vy - uy * vx))
     return unit._replace(
-        positions=np.array(corner) + share_across * u + share_up * v,
-        normals=np.broadcast_to(normal / np.linalg.norm(normal), unit.normals.shape),
-        places=unit.places * (np.linalg.norm(u), np.linalg.norm(v)),
+        positions=np.array(corner) + unit.places @ np.array((across, up)),
+        normals=np.broadcast_to(normal / math.hypot(*normal), unit.normals.shape),
+        places=unit.places * (math.hypot(*across), math.hypot(*up)),
     )
 
 
@@ -251,3 +288,7 @@ _BUILDERS: dict[str, Callable[[], Mesh]] = {
     "mug": mug, "mushroom": mushroom, "ring": ring, "table": table, "tree": tree,
 }  # fmt: skip
 CLASSES: tuple[str, ...] = tuple(_BUILDERS)
+"""Shapes of stills, which are their classes."""
+_BUILDERS |= {"ball": ball, "barrel": barrel, "wheel": wheel}
+SHAPES: tuple[str, ...] = tuple(_BUILDERS)
+"""All shapes: those of stills, and three that are there for moving only."""

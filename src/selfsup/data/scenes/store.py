@@ -1,4 +1,4 @@
-"""Thousands of scenes on disk: drawn once by worker processes, in parts that survive an interruption."""
+"""Thousands of scenes, or of clips, on disk: drawn once by worker processes, in parts that survive an interruption."""
 
 import hashlib
 import os
@@ -17,22 +17,38 @@ import selfsup.data.scenes as scenes
 from selfsup.data.scenes import crew
 from selfsup.data.scenes.crew import Order
 from selfsup.data.scenes.description import describe
+from selfsup.data.scenes.motion import FRAMES, RATE, describe_moving
 from selfsup.data.scenes.renderer import check_size, render, require_panda3d
 from selfsup.errors import InputError
 from selfsup.progress import silent
 
-PART = 50  # scenes drawn between two writes: a quarter of a second at 64 pixels, about what an interruption costs
+PART = 50  # pictures drawn between two writes: a quarter of a second at 64 pixels, about what an interruption costs
+CLIPS = PART // FRAMES
 
 Progress = Callable[[str, int, int], None]
+
+OF_MOTION = ("paths", "movements", "sight", "motion")
+"""Modules that say what moves and how, beside those that draw."""
 
 
 @dataclass(frozen=True)
 class StoreOrder(Order):
     """What to draw into the cache."""
 
+    moving: bool = False
+
     def file_of(self, part: int) -> Path:
         """Where a part waits until all are there."""
         return Path(self.folder) / "parts" / f"{self.part_length}-{part:06d}.npz"
+
+    @property
+    def frames(self) -> int:
+        """Pictures of each scene."""
+        return FRAMES if self.moving else 1
+
+    def shape(self, scenes: int) -> tuple[int, int, int, int]:
+        """Give the shape of the pictures of so many scenes."""
+        return scenes * self.frames, 3, self.size, self.size
 
 
 def rendered(
@@ -61,13 +77,49 @@ def rendered(
     Raises:
         InputError: if count, size or workers is out of range or panda3d is missing.
     """
+    _check(count, size, workers, "scene", 3000)
+    name = f"scenes-{'room' if room else 'plain'}-{size}px-{count}-seed{seed}-{drawing_code()}"
+    return _fetched(StoreOrder(str(Path(cache) / name), count, size, seed, room, PART), workers, progress)
+
+
+def moving(
+    count: int, size: int, seed: int, cache: Path, workers: int = 2, progress: Progress = silent
+) -> tuple[UInt8[np.ndarray, "F 3 S S"], Int64[np.ndarray, " N"]]:
+    """Give moving scenes 0 to count - 1 of a seed, as clips of `FRAMES` frames, `RATE` of them a second.
+
+    They are kept as `rendered` keeps stills.
+
+    Args:
+        count: how many clips, at least 1.
+        seed: of the whole set.
+        size: side in pixels, 16 to 512.
+        cache: as in `rendered`.
+        workers: as in `rendered`.
+        progress: told ("drawing clips", done, count), first and after each part.
+
+    Returns: the frames of all clips, one clip after the other, memory-mapped read-only; and the class of motion of each
+        clip, a place in MOTIONS.
+
+    Raises:
+        InputError: if count, size or workers is out of range or panda3d is missing.
+    """
+    _check(count, size, workers, "clip", 300)
+    name = f"moving-scenes-{size}px-{count}-seed{seed}-{drawing_code(*OF_MOTION)}"
+    order = StoreOrder(str(Path(cache) / name), count, size, seed, True, CLIPS, moving=True)
+    return _fetched(order, workers, progress)
+
+
+def _check(count: int, size: int, workers: int, what: str, enough: int) -> None:
+    """Refuse what cannot be drawn."""
     if count < 1:
-        raise InputError(f"At least one scene is needed, got {count}; try 3000.")
+        raise InputError(f"At least one {what} is needed, got {count}; try {enough}.")
     if workers < 0:
         raise InputError(f"Scenes are drawn by 0 or more worker processes, got {workers}; try 2.")
     check_size(size)
-    name = f"scenes-{'room' if room else 'plain'}-{size}px-{count}-seed{seed}-{drawing_code()}"
-    order = StoreOrder(str(Path(cache) / name), count, size, seed, room, PART)
+
+
+def _fetched(order: StoreOrder, workers: int, progress: Progress) -> tuple[np.ndarray, np.ndarray]:
+    """Give what was ordered, drawn now if it was not before."""
     if (found := _open(order)) is None:
         require_panda3d()
         _draw(order, workers, progress)
@@ -80,9 +132,14 @@ def rendered(
 
 def draw_part(order: StoreOrder, part: int) -> None:
     """Draw one part and write it, in this process."""
-    described = [describe(order.seed, index, order.room) for index in order.scenes_of(part)]
+    if order.moving:
+        clips = [describe_moving(order.seed, index) for index in order.scenes_of(part)]
+        labels = np.array([clip.label for clip in clips], dtype=np.int64)
+        described = [clip.at(frame / RATE) for clip in clips for frame in range(FRAMES)]
+    else:
+        described = [describe(order.seed, index, order.room) for index in order.scenes_of(part)]
+        labels = np.array([scene.label for scene in described], dtype=np.int64)
     pixels = np.stack([picture.transpose(2, 0, 1) for picture in render(described, order.size)])
-    labels = np.array([scene.label for scene in described], dtype=np.int64)
     _write(order.file_of(part), lambda file: np.savez(file, pixels=pixels, labels=labels))
 
 
@@ -93,18 +150,19 @@ def _open(order: StoreOrder) -> tuple[np.ndarray, np.ndarray] | None:
         labels = np.load(Path(order.folder) / "labels.npy", allow_pickle=False)
     except (OSError, ValueError, EOFError):
         return None
-    right = pixels.shape == (order.count, 3, order.size, order.size) and pixels.dtype == np.uint8
+    right = pixels.shape == order.shape(order.count) and pixels.dtype == np.uint8
     return (pixels, labels) if right and labels.shape == (order.count,) else None
 
 
 def _draw(order: StoreOrder, workers: int, progress: Progress) -> None:
     missing = [part for part in order.parts() if _read_part(order, part) is None]
     done = order.count - sum(len(order.scenes_of(part)) for part in missing)
-    progress("drawing scenes", done, order.count)
+    what = "drawing clips" if order.moving else "drawing scenes"
+    progress(what, done, order.count)
     with closing(crew.done("store", order, missing, workers)) as drawing:
         for part in drawing:
             done += len(order.scenes_of(part))
-            progress("drawing scenes", done, order.count)
+            progress(what, done, order.count)
 
 
 def _read_part(order: StoreOrder, part: int) -> tuple[np.ndarray, np.ndarray] | None:
@@ -114,7 +172,7 @@ def _read_part(order: StoreOrder, part: int) -> tuple[np.ndarray, np.ndarray] | 
             pixels, labels = arrays["pixels"], arrays["labels"]
     except Exception:  # whatever a damaged archive makes zipfile or numpy raise, the answer is to draw it again
         return None
-    return (pixels, labels) if pixels.shape == (len(order.scenes_of(part)), 3, order.size, order.size) else None
+    return (pixels, labels) if pixels.shape == order.shape(len(order.scenes_of(part))) else None
 
 
 def _assemble(order: StoreOrder) -> None:
@@ -123,7 +181,7 @@ def _assemble(order: StoreOrder) -> None:
     labels = np.empty(order.count, np.int64)
 
     def write(file: IO[bytes]) -> None:
-        header = {"descr": "|u1", "fortran_order": False, "shape": (order.count, 3, order.size, order.size)}
+        header = {"descr": "|u1", "fortran_order": False, "shape": order.shape(order.count)}
         np.lib.format.write_array_header_1_0(file, header)
         for part in order.parts():
             arrays = _read_part(order, part)
@@ -173,6 +231,6 @@ def drawing_code(*others: str) -> str:
         others: modules of this package beside those that draw.
     """
     digest = hashlib.sha256(_renderer_version().encode())
-    for name in ("shapes", "textures", "description", "geometry", "renderer", *others):
+    for name in ("shapes", "textures", "scene", "description", "geometry", "renderer", *others):
         digest.update((Path(scenes.__path__[0]) / f"{name}.py").read_bytes())
     return digest.hexdigest()[:10]

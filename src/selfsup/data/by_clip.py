@@ -1,0 +1,75 @@
+"""Clips as the things that have labels: one picture of each, and which of them are the same film."""
+
+from dataclasses import replace
+
+import numpy as np
+from jaxtyping import Float32, Int64
+
+from selfsup.clips import Clips
+from selfsup.data.duplicates import SIMILAR, components, similar_pairs
+from selfsup.data.store import ImageStore
+
+_MOMENTS = 8
+"""Frames by which two clips are compared, evenly spread."""
+_STILL = 2.0
+"""Gray levels: what moves less is compared by its picture alone."""
+
+
+def one_of_each(frames: ImageStore) -> ImageStore:
+    """Give the middle frame of every clip, by the clip's name, with the hash of its first frame."""
+    clips = frames.clips
+    assert clips is not None
+    starts = clips.starts
+    middle = frames.select(starts[:-1] + np.diff(starts) // 2)
+    first = [frames.hashes[start] for start in starts[:-1].tolist()]
+    return replace(middle, names=list(clips.names), hashes=first, clips=None)
+
+
+def clips_of(frames: ImageStore, chosen: Int64[np.ndarray, " n"]) -> ImageStore:
+    """Give all frames of some clips, clip by clip."""
+    assert frames.clips is not None
+    starts = frames.clips.starts
+    parts = [np.arange(starts[number], starts[number + 1]) for number in chosen.tolist()]
+    return frames.select(np.concatenate([np.empty(0, np.int64), *parts]))
+
+
+def similar_clips(*pieces: ImageStore) -> Int64[np.ndarray, " C"]:
+    """Give each clip the number of its group: the smallest number of a clip that is nearly the same film.
+
+    Their middle frames are nearly the same picture, and so is what moves in them: clips of one camera that stands
+    still have pictures alike and are not the same. Clips are numbered through all `pieces`, one after the other.
+    """
+    pairs, _ = similar_pairs(*(one_of_each(frames) for frames in pieces))
+    moving = np.concatenate([_moving(frames.clips) for frames in pieces if frames.clips is not None])
+    size = np.linalg.norm(moving, axis=1)
+    one, other = pairs[:, 0], pairs[:, 1]
+    alike = (moving[one] * moving[other]).sum(1) >= SIMILAR * np.maximum(size[one] * size[other], 1e-6)
+    still = size / np.sqrt(moving.shape[1]) < _STILL
+    return components(len(moving), pairs[np.where(still[one] & still[other], True, alike)])
+
+
+def sources_apart(frames: ImageStore, test: ImageStore, gone: Int64[np.ndarray, " g"]) -> Int64[np.ndarray, " f"]:
+    """Give the frames that have nothing to do with test clips: none of a video of which any clip or frame is there.
+
+    Args:
+        frames: of clips.
+        test: frames of the test clips, or test images.
+        gone: numbers of frames that are known to be related, by their group or as images.
+    """
+    clips = frames.clips
+    assert clips is not None
+    videos = set(clips.source[gone].tolist())
+    if test.clips is not None:
+        group = similar_clips(frames, test)
+        near = np.isin(group[: clips.count], group[clips.count :])
+        videos |= set(clips.source[clips.starts[:-1]][near].tolist())
+    return np.flatnonzero(~np.isin(clips.source, list(videos)))
+
+
+def _moving(clips: Clips) -> Float32[np.ndarray, "C D"]:
+    """Give what moves: small pictures of some moments less their mean."""
+    starts, lengths = clips.starts[:-1], np.diff(clips.starts)
+    moments = starts[:, None] + (np.arange(_MOMENTS) * (lengths[:, None] - 1) / (_MOMENTS - 1)).round().astype(np.int64)
+    small = clips.thumbs[moments].astype(np.float32)
+    result: np.ndarray = (small - small.mean(1, keepdims=True)).reshape(clips.count, -1)
+    return result

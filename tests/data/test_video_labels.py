@@ -1,0 +1,134 @@
+"""Clips have labels, not their frames, and clips of one video stay on one side of every split."""
+
+import numpy as np
+import pytest
+from films import drifting, write_film
+from PIL import Image
+
+from selfsup.data.by_clip import clips_of, one_of_each, similar_clips
+from selfsup.data.images import open_images
+from selfsup.data.labels import open_labelled, test_split
+from selfsup.data.splits import LabelledImages
+
+
+def opened(root, **words) -> LabelledImages:
+    """Open at 40 pixels."""
+    return open_labelled(root, 40, cache=root.parent / "cache", workers=1, **words)
+
+
+@pytest.fixture
+def films(tmp_path):
+    """Three classes of six videos."""
+    for seed in range(18):
+        write_film(tmp_path / "films" / "abc"[seed % 3] / f"{seed}.mkv", drifting(4 + seed % 5, seed))
+    return tmp_path / "films"
+
+
+def test_a_folder_of_videos_is_a_class(films):
+    """Labels, names and groups are of clips; the frames of each follow."""
+    data = opened(films)
+
+    assert data.classes == ["a", "b", "c"]
+    assert len(data) == len(data.images) == 18
+    assert data.images.names[0] == "a/0.mkv"
+    assert data.seen.clips.names == tuple(data.images.names)
+    assert len(np.unique(data.groups)) == 18
+
+
+def test_frames_follow_their_clips_into_a_part(films):
+    """Chosen in any order, each clip has its own frames and no others."""
+    data = opened(films)
+
+    part = data.select([7, 2, 3])
+
+    assert part.images.names == [data.images.names[n] for n in (7, 2, 3)]
+    assert part.frames.clips.names == tuple(part.images.names)
+    own = {name.rpartition("@")[0] for name in part.frames.names[: part.frames.clips.starts[1]]}
+    assert own == {part.images.names[0]}
+    np.testing.assert_array_equal(part.frames.rows([0]), data.frames.rows([int(data.frames.clips.starts[7])]))
+
+
+def test_test_clips_are_a_fair_share_that_depends_on_content_alone(films):
+    """Each class has a third of its clips in the test set; other names give the same one."""
+    data = opened(films)
+    _, test = test_split(data)
+    assert np.bincount(data.labels[test]).tolist() == [2, 2, 2]
+    hashes = {data.images.hashes[n] for n in test}
+
+    for file in list(films.rglob("*.mkv")):
+        file.rename(file.with_name(f"z{99 - int(file.stem)}.mkv"))
+    again = opened(films)
+
+    assert {again.images.hashes[n] for n in test_split(again)[1]} == hashes
+
+
+def test_a_group_pattern_joins_clips(films):
+    """Clips of one person, say, told by the path, are one group."""
+    data = opened(films, group=r"/(\d)\d*\.mkv")
+    tens = [n for n, name in enumerate(data.images.names) if name.split("/")[1].startswith("1")]
+    assert len(set(data.groups[tens].tolist())) == 1
+
+
+def test_the_same_film_saved_again_stays_beside_it(films):
+    """A copy in another size and codec is one with its original; clips of one camera that stands still are not."""
+    write_film(films / "a/copy.mp4", [np.kron(f, np.ones((2, 2, 1), np.uint8)) for f in drifting(8, 4)])
+    room = drifting(1, 99)[0]
+    for name, column in (("a/left.mkv", 0), ("b/right.mkv", 28)):
+        frames = [room.copy() for _ in range(8)]
+        for number, frame in enumerate(frames):
+            frame[4 * number : 4 * number + 4, column : column + 4] = 255
+        write_film(films / name, frames, codec="ffv1", layout="bgr0")
+
+    data = opened(films)
+
+    group = dict(zip(data.images.names, data.groups.tolist(), strict=True))
+    assert group["a/copy.mp4"] == group["b/4.mkv"]
+    assert group["a/left.mkv"] != group["b/right.mkv"]
+    assert any("1 of 21 clips nearly repeat" in note for note in data.notes)
+
+
+def test_series_in_one_folder_stay_together(tmp_path):
+    """Two series of frames in one folder are clips of one source."""
+    for seed in range(8):
+        folder = tmp_path / "frames" / "ab"[seed % 2] / f"{seed // 4}"
+        folder.mkdir(parents=True, exist_ok=True)
+        for number, frame in enumerate(drifting(6, seed)):
+            Image.fromarray(frame).save(folder / f"{'xy'[seed // 2 % 2]}{number}.png")
+
+    data = opened(tmp_path / "frames", wanted="either")
+    images = opened(tmp_path / "frames")
+
+    assert (len(data), len(np.unique(data.groups))) == (8, 4)
+    assert not any("repeat" in note for note in data.notes)
+    assert (len(images), images.frames) == (48, None)
+
+
+def test_a_table_names_videos(films):
+    """A CSV of path, label and split is read for videos too; what it does not name is not used."""
+    rows = "".join(f"films/{'abc'[n % 3]}/{n}.mkv,{'odd' if n % 2 else 'even'},{'test' if n > 11 else 'train'}\n"
+                   for n in range(2, 18))  # fmt: skip
+    (films.parent / "labels.csv").write_text("path,label,split\n" + rows)
+
+    data = opened(films.parent / "labels.csv")
+    _, test = test_split(data)
+
+    assert (data.classes, len(data), len(test)) == (["even", "odd"], 16, 6)
+    assert all(int(data.images.names[n].split("/")[-1].split(".")[0]) > 11 for n in test)
+
+
+def test_moving_scenes_have_a_class_for_each_clip(tmp_path):
+    """The class of motion is that of the clip."""
+    data = open_labelled("moving-scenes:6", 16, cache=tmp_path, workers=1)
+    assert len(data) == 6
+    assert len(data.seen) == 6 * 24
+
+
+def test_pictures_of_clips_are_their_middle_frames(films):
+    """One frame stands for a clip, under the clip's name."""
+    frames = open_images(films, 40, cache=films.parent / "cache", workers=1)
+    pictures = one_of_each(frames)
+    assert pictures.clips is None
+    place = int(frames.clips.starts[3] + frames.clips.starts[4]) // 2
+    np.testing.assert_array_equal(pictures.rows([3]), frames.rows([place]))
+    assert len(clips_of(frames, np.array([3]))) == np.diff(frames.clips.starts)[3]
+    assert similar_clips(frames).tolist() == list(range(18))
