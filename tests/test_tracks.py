@@ -46,6 +46,14 @@ def test_a_thing_on_a_plain_ground_is_followed() -> None:
     assert overlap(path[-1], np.array([16.5, 24.5]) / 36 - 0.2, 0.4) > 0.7
 
 
+def test_a_thing_is_followed_for_less_time_than_motion_is_looked_for() -> None:
+    """Seven frames at 100 a second: the last stands for the one a tenth of a second later."""
+    film = moving.squares(1, 64, seed=64)
+    path = track(film.pixels[6:13], 100.0, 0.4, "points")
+    assert path is not None
+    np.testing.assert_allclose(path[-1] - path[0], film.truth[12] - film.truth[6], atol=0.01)
+
+
 @pytest.mark.parametrize("change", ["still", "noise", "pan", "zoom", "light"])
 def test_what_is_no_moving_thing_is_not_followed(change: str) -> None:
     """Nothing is tracked in a still picture, in noise, or where the camera moves or the light changes."""

@@ -8,6 +8,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+_alone = False
+
 
 def start(device: torch.device) -> None:
     """Join the other processes of a `torchrun` launch, if there is one."""
@@ -23,12 +25,27 @@ def stop() -> None:
 
 def rank() -> int:
     """Number of this process, from 0."""
-    return dist.get_rank() if dist.is_initialized() else 0
+    return dist.get_rank() if _together() else 0
 
 
 def count() -> int:
     """Number of processes that share the run."""
-    return dist.get_world_size() if dist.is_initialized() else 1
+    return dist.get_world_size() if _together() else 1
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Do what is inside as if there were no other processes: nothing is gathered, nobody is waited for."""
+    global _alone
+    before, _alone = _alone, True
+    try:
+        yield
+    finally:
+        _alone = before
+
+
+def _together() -> bool:
+    return dist.is_initialized() and not _alone
 
 
 def rows(total: int) -> slice:

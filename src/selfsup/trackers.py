@@ -15,7 +15,7 @@ LEAST, MOST = 0.004, 0.5
 CHANGE = 4
 """Gray levels, mean over 5 x 5 pixels, by which a place that moves changes."""
 GAP = 0.1
-"""Seconds, about, between the two frames in which motion is looked for."""
+"""Seconds, about, between the two frames in which motion is looked for; of less than that, the first and the last."""
 RETURN = 0.5
 """Overlap (intersection over union) of the box tracked back with where it began."""
 WORK = (128, 256)
@@ -41,7 +41,7 @@ def track(
     pictures = [_picture(frame) for frame in frames]
     gray = [cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY) for picture in pictures]
     side = gray[0].shape[0]
-    gap = max(1, round(GAP * rate))
+    gap = min(max(1, round(GAP * rate)), len(gray) - 1)
     moving = moving_pixels(gray[0], gray[gap], SPEED * side * gap / rate)
     if moving is None:
         return None

@@ -68,6 +68,9 @@ def test_what_cannot_work_is_left_out_with_a_reason():
     assert facts.needs_pixels(48)(FolderFacts(1000, 48, gray=False)) is None
     assert "at least 32 images, and there are 20" in str(fits("simclr", FolderFacts(20, 64, gray=False)))
     assert fits("simclr", FolderFacts(32, 64, gray=False)) is None
+    assert "all clips are of one" in str(fits("tracking", FolderFacts(100, 64, gray=False, clips=5, videos=1)))
+    assert fits("tracking", FolderFacts(100, 64, gray=False, clips=5, videos=2)) is None
+    assert "single images" in str(fits("tracking", FolderFacts(100, 64, gray=False)))
     assert fits("a method without rules", FolderFacts(20, 8, gray=True)) is None
 
 

@@ -65,6 +65,61 @@ def test_copies_of_test_clips_leave_too(films, tmp_path):
     assert said[0].startswith("6 of 12 clips")
 
 
+def test_films_of_which_a_part_is_tested_leave(tmp_path):
+    """Excerpts saved again, and films of which a training clip is an excerpt, are found from either side."""
+    whole = {seed: _walk(60, seed) for seed in range(6)}
+    for seed in range(3):
+        write_film(tmp_path / "films" / f"{seed}.mp4", whole[seed])
+        write_film(tmp_path / "cuts" / f"{seed}.avi", whole[seed][20 + seed : 35], codec="mjpeg", layout="yuvj420p")
+    for seed in range(3, 6):
+        write_film(tmp_path / "films" / f"cut{seed}.avi", whole[seed][11:31], codec="mjpeg", layout="yuvj420p")
+        write_film(tmp_path / "cuts" / f"{seed}.mp4", whole[seed])
+        write_film(tmp_path / "films" / f"other{seed}.mp4", _walk(60, 50 + seed))
+    images, test = (
+        open_images(tmp_path / name, SIDE, store_size=SIDE, cache=tmp_path / "c", min_images=1)
+        for name in ("films", "cuts")
+    )
+
+    kept, said = without_test(images, test)
+
+    assert images.select(kept).clips.names == tuple(f"other{n}.mp4" for n in range(3, 6))
+    assert said[0].startswith("6 of 9 clips")
+
+
+def test_films_of_the_same_room_stay(tmp_path):
+    """What moves before the same wall is another thing, or nothing: such films are pretrained on."""
+    for seed in range(6):
+        folder = tmp_path / ("films" if seed < 4 else "cuts")
+        write_film(folder / f"{seed}.mp4", _walk(60, seed, room=0))
+        write_film(folder / f"still{seed}.mp4", _walk(1, 0) * 60)
+    images, test = (
+        open_images(tmp_path / name, SIDE, store_size=SIDE, cache=tmp_path / "c", min_images=1)
+        for name in ("films", "cuts")
+    )
+
+    kept, _ = without_test(images, test)
+
+    assert {name for name in images.select(kept).clips.names if "still" not in name} == {f"{n}.mp4" for n in range(4)}
+
+
+def _walk(count, seed, room=None):
+    """A wall before which two squares wander."""
+    frame = drifting(1, seed if room is None else room, SIDE)[0] // 2 + 40
+    draw = np.random.default_rng(seed)
+    place, speed = draw.uniform(0, SIDE - 8, (2, 2)), draw.uniform(-3, 3, (2, 2))
+    colour = draw.integers(0, 256, (2, 3))
+    frames = []
+    for _ in range(count):
+        speed += draw.normal(0, 0.4, (2, 2))
+        speed[(place + speed < 0) | (place + speed > SIDE - 8)] *= -1
+        place = np.clip(place + speed, 0, SIDE - 8)
+        picture = frame.copy()
+        for (top, left), value in zip(place.astype(int), colour, strict=True):
+            picture[top : top + 8, left : left + 8] = value
+        frames.append(picture)
+    return frames
+
+
 def test_members_of_test_groups_leave_by_their_clips(films):
     """The pattern looks at the names of videos, those without labels included."""
     images = open_images(films, SIDE, store_size=SIDE, cache=films.parent / "cache")

@@ -22,6 +22,7 @@ from selfsup.data.scenes import (
     crew,
     describe_moving,
     folder,
+    moments,
     moving,
     render,
     rendered,
@@ -155,10 +156,10 @@ def test_moments_say_how_much_is_seen_of_what_moves(tmp_path: Path) -> None:
     out = render_scenes(
         "moving-scenes", tmp_path / "out", count=6, size=SIZE, seed=5, frames=3, frame_rate=1.5, workers=0
     )
-    moments = json.loads((out / "moments.json").read_text())
+    noted = json.loads((out / "moments.json").read_text())
 
-    assert (moments["frame_rate"], moments["frames"], len(moments["clips"])) == (1.5, 3, 6)
-    for name, said in moments["clips"].items():
+    assert (noted["frame_rate"], noted["frames"], len(noted["clips"])) == (1.5, 3, 6)
+    for name, said in noted["clips"].items():
         clip = describe_moving(5, int(name))
         moves = {"colliding": [1, 2], "camera": []}.get(clip.motion, [1])
         assert (said["motion"], said["things"]) == (clip.motion, moves)
@@ -203,6 +204,32 @@ def test_what_is_out_of_the_picture_or_behind_is_not_seen() -> None:
     x, y, z = (eye + middle) / 2
     between = dataclasses.replace(thing, shape="barrel", place=(float(x), float(y)), height=float(z - 0.6))
     assert visible(dataclasses.replace(scene, things=(thing, between)), SIZE, 1) == (0.0,)
+
+
+def test_what_reaches_behind_the_camera_is_counted_from_where_it_is_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Within some hundred pictures at most, and the whole is what a wide picture shows of it."""
+    looked: list[object] = []
+    draw = moments.numbered
+    monkeypatch.setattr(moments, "numbered", lambda *asked: looked.append(asked) or draw(*asked))
+    scene = next(clip for clip in (describe_moving(1, k) for k in range(20)) if clip.motion == "rolling").at(1.0)
+    eye, (right, _, forward) = np.array(scene.camera.eye), scene.camera.axes()
+    shares = []
+    for ahead, aside in ((0.5, 0.2), (0.3, 0.3), (0.1, 0.4), (-2.0, 0.0)):
+        x, y, z = eye + ahead * forward + aside * right
+        thing = dataclasses.replace(scene.things[0], place=(float(x), float(y)), height=float(z - 0.5))
+        near = dataclasses.replace(scene, things=(thing,))
+        depth = near.camera.seen(thing.corners())[:, 2]
+        assert depth.min() < near.camera.near
+        (share,) = visible(near, SIZE, 1)
+        seen = int((truth(near, SIZE).instances == 1).sum())
+        wide = np.degrees(2 * np.arctan(24 * np.tan(np.radians(near.camera.field_degrees) / 2)))
+        around = dataclasses.replace(near, camera=dataclasses.replace(near.camera, field_degrees=float(wide)))
+        whole = int((truth(around, 512).instances == 1).sum()) * (24 * SIZE / 512) ** 2
+        assert share * whole == pytest.approx(seen, rel=0.02, abs=1)
+        shares.append(share)
+    assert shares[-1] == 0
+    assert min(shares[:-1]) < 0.5
+    assert len(looked) < 600
 
 
 def test_an_interrupted_folder_of_clips_goes_on_and_grows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

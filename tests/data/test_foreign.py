@@ -134,6 +134,20 @@ def test_broken_files_are_skipped_and_named(tmp_path: Path, spoil: Callable[[Pat
     assert any("1 of these scenes cannot be used; the first, rgb/1.png" in note for note in told.notes)
 
 
+def test_files_beside_pictures_hide_nothing(tmp_path: Path) -> None:
+    """Notes, cameras and whatever else is named as a picture or a map is left alone, and so are files of no picture."""
+    folder_of(tmp_path, 3)
+    for name in ("rgb/0.txt", "rgb/1.xyz", "depth/1.json", "depth/2", "contour/0.yaml", "rgb/notes.md"):
+        (tmp_path / name).write_text("no picture")
+    store = open_truth(tmp_path, SIDE, cache=tmp_path / "cache", workers=0)
+    assert (len(store), store.skipped) == (3, [])
+    (tmp_path / "depth/0.png").unlink()
+    (tmp_path / "depth/0.exr").write_text("of another kind")
+    ((name, why),) = open_truth(tmp_path, SIDE, cache=tmp_path / "cache", workers=0).skipped
+    assert name == "rgb/0.png"
+    assert "its depth" in why  # of what may have been meant, the reason is said
+
+
 def test_a_pickle_is_never_opened(tmp_path: Path) -> None:
     """An array of objects is a broken file."""
     folder_of(tmp_path, 3)

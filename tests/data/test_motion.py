@@ -6,10 +6,11 @@ import itertools
 import numpy as np
 import pytest
 
-from selfsup.data.scenes import FRAMES, MOTIONS, RATE, MovingScene, Scene, Thing, describe_moving
+from selfsup.data.scenes import FRAMES, MOTIONS, RATE, Camera, MovingScene, Scene, Thing, describe_moving
 from selfsup.data.scenes.geometry import SHADOW, layers
 from selfsup.data.scenes.movements import _mass, touching
 from selfsup.data.scenes.paths import GRAVITY, Bouncing, Meeting, after_impact, coasted
+from selfsup.data.scenes.scene import area
 
 CLIPS = [describe_moving(2, index) for index in range(60)]
 MOMENTS = np.arange(FRAMES) / RATE
@@ -184,6 +185,27 @@ def test_what_moves_is_in_the_picture_most_of_the_time() -> None:
             assert middles[:, 2].min() > 1
         if clip.motion in ("sliding", "rolling"):
             assert np.hypot(*(middles[-1] - middles[0])[:2]) > 0.25
+
+
+def test_nothing_comes_through_the_camera() -> None:
+    """At any time until all is at rest, not in the first two seconds alone; here it did."""
+    for clip in [*CLIPS[::4], *(describe_moving(0, index) for index in (86, 211, 217))]:
+        for seconds in np.arange(0, 12, 0.15):
+            scene = clip.at(seconds)
+            for thing in scene.things:
+                assert scene.camera.seen(thing.corners())[:, 2].min() > scene.camera.near
+
+
+def test_boxes_end_where_nothing_is_drawn() -> None:
+    """Of a thing that reaches behind the camera, the box around all that is before it; of one behind it, none."""
+    camera = Camera((0.0, 0.0, 1.0), (0.0, 9.0, 1.0), 50.0)
+    along = np.linspace(-2.0, 3.0, 50001)  # a rod that comes from behind, past the eye on its right
+    rod = np.stack([0.4 + 0.1 * along, along, 0.9 + 0 * along], axis=1)
+    drawn = rod[rod[:, 1] >= camera.near]
+    assert len(drawn) < len(rod)
+    x, y, _ = camera.seen(drawn).T
+    np.testing.assert_allclose(camera.box(rod[[0, -1]]), (x.min(), y.min(), x.max(), y.max()), atol=1e-3)
+    assert area(camera.box(rod[:100])) == 0
 
 
 def test_shadows_move_along() -> None:

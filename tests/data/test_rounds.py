@@ -48,3 +48,10 @@ def test_rounds_are_paid_from_the_budget() -> None:
         steps = rounds.steps_within(budget, 0.1)
         assert rounds.total(steps, 0.1) <= budget < rounds.total(steps + 1, 0.1)
     assert rounds.steps_within(1.0, 0.1) == 1
+
+
+def test_what_comes_before_the_first_step_is_paid_from_the_budget_too() -> None:
+    """Half a minute of searching leaves half of a minute."""
+    rounds = Rounds(78, before=30.0)
+    assert rounds.total(100, 0.1) == pytest.approx(40.0)
+    assert rounds.steps_within(60.0, 0.1) == 300

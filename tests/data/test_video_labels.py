@@ -1,14 +1,18 @@
 """Clips have labels, not their frames, and clips of one video stay on one side of every split."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from films import drifting, write_film
 from PIL import Image
 
+from selfsup.clips import described
 from selfsup.data.by_clip import clips_of, one_of_each, similar_clips
 from selfsup.data.images import open_images
 from selfsup.data.labels import open_labelled, test_split
 from selfsup.data.splits import LabelledImages
+from selfsup.data.store import ImageStore
 
 
 def opened(root, **words) -> LabelledImages:
@@ -101,6 +105,37 @@ def test_series_in_one_folder_stay_together(tmp_path):
     assert (len(data), len(np.unique(data.groups))) == (8, 4)
     assert not any("repeat" in note for note in data.notes)
     assert (len(images), images.frames) == (48, None)
+
+
+def test_a_class_with_one_series_is_judged_by_its_images(tmp_path):
+    """Class folders of numbered frames, one film each, are labelled images, and a note says why."""
+    for label in range(3):
+        (tmp_path / "frames" / f"c{label}").mkdir(parents=True)
+        for number, frame in enumerate(drifting(12, label)):
+            Image.fromarray(frame).save(tmp_path / "frames" / f"c{label}" / f"{number:03d}.png")
+
+    data = opened(tmp_path / "frames", wanted="either")
+
+    assert (data.frames, len(data), data.classes) == (None, 36, ["c0", "c1", "c2"])
+    assert any("single series" in note for note in data.notes)
+
+
+def test_many_clips_alike_are_compared_in_pieces():
+    """Hundreds of clips of one camera need no memory for all their pairs at once."""
+    count, length = 160, 8
+    rooms = np.stack([drifting(1, seed, 16)[0].transpose(2, 0, 1) for seed in (0, 1)])
+    pixels = np.repeat(rooms, count * length // 2, 0)
+    pixels[:, :, 3, 3] = np.random.default_rng(0).integers(0, 80, (count * length, 1))
+    names = [str(number) for number in range(count)]
+    clip = np.repeat(np.arange(count), length)
+    clips = described(pixels, clip, np.tile(np.arange(length) / 10, count), clip, names)
+    hashes = [str(number) for number in range(len(pixels))]
+    frames = ImageStore(pixels, hashes, hashes, [], [], "", [None] * len(pixels), clips=clips)
+    tracemalloc.start()
+    similar_clips(frames)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 150e6
 
 
 def test_a_table_names_videos(films):

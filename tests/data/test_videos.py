@@ -11,7 +11,7 @@ import pytest
 from films import LEVELS, corner, drifting, steps, write_film, write_sound
 from PIL import Image
 
-from selfsup.data import video_store
+from selfsup.data import seen, video_store
 from selfsup.data.images import open_images
 from selfsup.data.listing import list_folder
 from selfsup.data.sizes import natural_size
@@ -354,6 +354,103 @@ def test_single_images_are_no_clips(root):
         Image.fromarray(drifting(1, seed)[0]).save(root / f"photo_{seed}.jpg")
     with pytest.raises(InputError, match="as much as from any other"):
         opened(root, wanted="clips")
+
+
+def test_folders_of_photographs_are_images_for_those_who_take_either(root):
+    """Two numbered photographs among others, or classes that differ in colour, do not make a folder one of clips."""
+    for seed in range(24):
+        Image.fromarray(drifting(1, seed)[0]).save(root / f"{chr(97 + seed)}.png")
+    for number in (1, 2):
+        Image.fromarray(drifting(1, 50 + number)[0]).save(root / f"photo{number}.png")
+    assert opened(root, wanted="either").clips is None
+
+    draw = np.random.default_rng(0)
+    for label in range(4):
+        (root.parent / f"classes/c{label}").mkdir(parents=True)
+        for number in range(30):
+            noise = np.kron(draw.integers(-60, 60, (5, 5, 3)), np.ones((8, 8, 1)))
+            picture = np.clip(np.eye(4, 3)[label] * 200 + 40 + noise, 0, 255).astype(np.uint8)
+            Image.fromarray(picture).save(root.parent / f"classes/c{label}/{number:03d}.png")
+    assert opened(root.parent / "classes", wanted="either").clips is None
+
+
+def test_classes_one_after_the_other_are_images(root):
+    """Numbered photographs that are sorted by their class are like their neighbours, and like those near them too."""
+    draw = np.random.default_rng(0)
+    for number in range(120):
+        noise = np.kron(draw.integers(-60, 60, (5, 5, 3)), np.ones((8, 8, 1)))
+        picture = np.clip(np.eye(4, 3)[number // 30] * 200 + 40 + noise, 0, 255).astype(np.uint8)
+        Image.fromarray(picture).save(root / f"image_{number:05d}.png")
+    assert opened(root, wanted="either").clips is None
+
+
+def test_a_camera_that_stands_still_makes_clips(root):
+    """Frames in which something small moves before the same wall are clips for those who take either."""
+    wall = drifting(1, 7)[0]
+    (root / "room").mkdir()
+    for number in range(20):
+        frame = wall.copy()
+        frame[10:16, number : number + 6] = 255 - wall[0, 0]
+        Image.fromarray(frame).save(root / "room" / f"{number}.png")
+    assert opened(root, wanted="either").clips.count == 1
+
+
+def test_numbers_of_any_length_are_read(root):
+    """Times in nanoseconds and numbers beyond 64 bits give order and time."""
+    for number, frame in enumerate(drifting(6, 0)):
+        Image.fromarray(frame).save(root / f"{20261120195817003456 + 5 * number}.png")
+
+    store = opened(root, wanted="clips")
+
+    np.testing.assert_allclose(store.clips.seconds, np.arange(6) / 10)
+
+
+@pytest.mark.parametrize("harm", [b"", b"PK\x03\x04 cut", "flipped"])
+def test_what_was_seen_is_looked_at_again_where_its_file_is_damaged(root, harm):
+    """A file that cannot be read is as good as none; nothing but the whole new one is left."""
+    write_film(root / "a.mkv", drifting(6, 0))
+    before = opened(root)
+    (kept,) = before.folder.glob("seen*")
+    content = kept.read_bytes()
+    kept.write_bytes(content[:300] + bytes(1000) + content[1300:] if harm == "flipped" else harm)
+
+    again = opened(root)
+
+    np.testing.assert_array_equal(again.clips.thumbs, before.clips.thumbs)
+    np.testing.assert_array_equal(again.clips.motion, before.clips.motion)
+    assert [file.name for file in again.folder.glob("seen*")] == [kept.name]
+    assert kept.read_bytes() == content
+
+
+def test_what_was_seen_another_way_is_not_believed(root, monkeypatch):
+    """A higher format number leaves the file of a lower one alone."""
+    write_film(root / "a.mkv", drifting(6, 0))
+    before = opened(root)
+    monkeypatch.setattr(seen, "FORMAT", seen.FORMAT + 1)
+    looked = []
+    monkeypatch.setattr(seen, "described", lambda *words: looked.append(1) or before.clips)
+    opened(root)
+    assert looked
+
+
+def test_frames_taken_over_are_durable_before_they_are_counted_on(root, monkeypatch):
+    """The journal speaks of no piece that is not on disk."""
+    write_film(root / "a.mkv", steps(6))
+    opened(root)
+    write_film(root / "b.mkv", steps(4))
+    synced, counted = set(), []
+    fsync, save = os.fsync, video_store.Decoding.save
+    monkeypatch.setattr(os, "fsync", lambda file: (synced.add(os.fstat(file).st_ino), fsync(file)))
+
+    def saved(self):
+        counted.extend(file.stat().st_ino in synced for file in self.partial.glob("*.frames"))
+        save(self)
+
+    monkeypatch.setattr(video_store.Decoding, "save", saved)
+    monkeypatch.setattr(video_store, "in_workers", _in_this_process([], video_store._Worker.outcome))
+    opened(root)
+    assert counted
+    assert all(counted)
 
 
 @pytest.mark.parametrize("rate", [0.0, -1.0, 2000.0, float("nan")])

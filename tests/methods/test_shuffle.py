@@ -63,6 +63,44 @@ def test_a_quarter_of_every_batch_is_in_order() -> None:
     assert int(in_order(torch.from_numpy(many)).sum()) == 32
 
 
+@pytest.mark.parametrize("positives", [0.25, 0.9])
+@pytest.mark.parametrize("count", [2, 3, 5, 6, 17])
+def test_batches_of_any_size_have_both_answers_and_are_judged_by_their_own_shares(count: int, positives: float) -> None:
+    """Shares are whole tuples: constant answers have 0.5 of `balanced`, and the better one is the headline's chance."""
+    method = shuffle(positives=positives, hidden=8)
+    last = method.head.layers[-1]
+    torch.nn.init.zeros_(last.weight)
+    batch = moving.batch(method, moving.squares(), count)
+    right = int(in_order(batch.extra["frames"]).sum())
+    assert 0 < right < count
+    assert abs(right - positives * count) <= 0.8
+    accuracies = []
+    for answer in (0.0, 1.0):
+        last.bias.data = torch.tensor([1 - answer, answer])
+        (objective,) = method.losses(batch)
+        assert objective.metrics["balanced"].item() == pytest.approx(0.5)
+        accuracies.append(objective.metrics["accuracy"].item())
+    assert method.headline_chance == pytest.approx(max(accuracies))
+    last.bias.data = torch.tensor([count - right, right]).float().log()
+    (objective,) = method.losses(batch)
+    assert objective.chance == pytest.approx(objective.loss.item(), rel=1e-5)
+
+
+def test_shares_are_those_of_all_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows of two processes are judged by the share of the batch that both have, and average to it."""
+    method = shuffle().eval()
+    batch = moving.batch(method, moving.squares(), 12)
+    (together,) = method.losses(batch)
+    blind = method.headline_chance
+    monkeypatch.setattr("selfsup.processes.count", lambda: 2)
+    balanced = []
+    for rows in (slice(0, 6), slice(6, 12)):
+        (objective,) = method.losses(moving.batch(method, moving.squares(), 12, rows=rows))
+        assert (objective.chance, method.headline_chance) == (together.chance, blind)
+        balanced.append(objective.metrics["balanced"].item())
+    assert np.mean(balanced) == pytest.approx(together.metrics["balanced"].item())
+
+
 def test_order_is_judged_as_in_the_paper() -> None:
     """Of three frames b < c < d or d < c < b is right, and reversing a tuple changes nothing."""
     frames = torch.tensor(list(itertools.permutations((3, 5, 9))))

@@ -5,6 +5,7 @@ import json
 import math
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import ClassVar
 
 import numpy as np
@@ -20,7 +21,7 @@ from selfsup.progress import Silent
 from selfsup.run import Run
 from selfsup.training import outcome
 from selfsup.training import pretrain as module
-from selfsup.training.prepare import forecast, hold_out, prepare
+from selfsup.training.prepare import fingerprint_of, forecast, hold_out, prepare
 from selfsup.training.pretrain import pretrain
 
 QUICK = {"threads": 1, "precision": "float32", "layout": "contiguous", "batch_size": 8, "image_size": 32}
@@ -212,6 +213,35 @@ def test_whole_videos_are_held_out(pictures: np.ndarray) -> None:
     assert len(training) == 420
     assert not set(held_out.clips.source.tolist()) & set(training.clips.source.tolist())
     assert {0, 5} <= set(training.clips.source.tolist())
+
+
+def test_where_all_videos_are_long_the_shortest_is_held_out_or_none(pictures: np.ndarray) -> None:
+    """One long video is better than none, unless it takes more than a fifth of all frames; that is said."""
+    images = open_images(np.concatenate([pictures, pictures[::-1]])[:440], 32)
+
+    def held(*lengths: int) -> list[int]:
+        source = np.repeat(np.arange(len(lengths)), lengths)
+        clips = described(images.pixels, source, np.arange(440) / 10, source, [str(n) for n in range(len(lengths))])
+        store = replace(images, clips=clips)
+        notes = prepare("rotation", store, steps=1, **QUICK).notes  # type: ignore[arg-type]
+        rest, kept = hold_out(store)
+        assert len(rest) + len(kept) == 440
+        assert any("No video is short enough" in note for note in notes) == (len(kept) == 0)
+        return [] if kept.clips is None else sorted(set(kept.clips.source.tolist()))
+
+    assert held(80, 70, 90, 100, 100) == [1]
+    assert held(110, 110, 110, 110) == []
+
+
+def test_other_scenes_beside_the_images_are_noticed(pictures: np.ndarray) -> None:
+    """A run that goes on would else learn from others."""
+    images = open_images(pictures, 32)
+
+    def name(key: str) -> str:
+        return fingerprint_of(replace(images, beside=SimpleNamespace(key=key)))  # type: ignore[arg-type]
+
+    assert len({fingerprint_of(images), name("one"), name("other")}) == 3
+    assert name("one") == name("one")
 
 
 def test_held_out_images_come_with_scenes_of_their_own(pictures: np.ndarray) -> None:

@@ -20,6 +20,7 @@ from selfsup.networks.encoders import build_encoder
 from selfsup.networks.norm import synchronize
 from selfsup.recipe import Recipe
 from selfsup.training.loop import autocast_of, train
+from selfsup.training.pretrain import pretrain
 
 BATCH, SIZE = 16, 32
 OF_SIGNALS = "dae of signals, tied"
@@ -34,6 +35,9 @@ GAMES = {
 }  # fmt: skip
 CASES = [(name, torch.float64) for name in [*methods.METHODS, OF_SIGNALS, *GAMES]]
 CASES += [(name, torch.float32) for name in [*methods.METHODS, OF_SIGNALS]]
+WHOLE = {"simclr": "scenes:64", "tracking": "moving-scenes:12", "synthetic": "scenes:64"}
+"""Methods that gather over processes, and what they are trained on from beginning to end."""
+QUICK = {"threads": 1, "precision": "float32", "layout": "contiguous", "batch_size": 16, "image_size": 32}
 
 
 pytestmark = pytest.mark.xdist_group("two processes")  # one worker takes all, and trains the cases once
@@ -126,9 +130,25 @@ def _one_of_two(rank: int, folder: str) -> None:
     from safetensors.torch import save_file
 
     os.environ.update(MASTER_ADDR="127.0.0.1", RANK=str(rank), WORLD_SIZE="2")
-    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
+    _meet(rank, folder, "steps")
     for name, dtype in CASES:
         state = trained(name, dtype)
         if rank == 0:
             save_file(state, f"{folder}/{name}-{dtype}.safetensors")
     processes.stop()
+    for name, data in WHOLE.items():
+        _meet(rank, folder, name)
+        more = {"scenes": "scenes:64"} if name == "synthetic" else {}
+        pretrain(name, data, out=Path(folder) / "runs" / name, steps=2, **QUICK, **more)  # stops the meeting
+
+
+def _meet(rank: int, folder: str, what: str) -> None:
+    where = f"file://{folder}/meeting-{what}"
+    torch.distributed.init_process_group("gloo", init_method=where, rank=rank, world_size=2)
+
+
+def test_whole_runs_in_two_processes_end(together: Path) -> None:
+    """With pictures and an encoder: what one process does by itself must not wait for the other."""
+    for name in WHOLE:
+        assert (together / "runs" / name / "encoder.safetensors").is_file(), name
+        assert list((together / "runs" / name / "figures").glob("*.png")), name

@@ -1,6 +1,7 @@
 """Rehearsals: a step's time and arithmetic are those of all phases of a run alike."""
 
 from collections.abc import Iterable, Iterator
+from time import sleep
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from selfsup.method import Batch, Objective
+from selfsup.methods.rotation import Rotation
 from selfsup.training.prepare import prepare
 from selfsup.training.rehearsal import Rehearsal, seconds_per_step, standing_in
 
@@ -77,3 +79,17 @@ def test_features_that_stand_in_for_others_are_not_equal_to_them() -> None:
     assert torch.equal(all_of_them[:30], few)
     assert len(all_of_them.unique(dim=0)) == 100
     assert all_of_them.std().item() == pytest.approx(2**0.5, rel=0.4)
+
+
+def test_a_start_that_takes_long_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And what only loads is not."""
+    pictures = np.random.default_rng(0).integers(0, 256, (64, 3, 32, 32), dtype=np.uint8)
+    monkeypatch.setattr(Rotation, "start", lambda self, data: sleep(0.2))
+    prepared = prepare("rotation", pictures, steps=1, **QUICK)  # type: ignore[arg-type]
+    assert "seconds_to_start" not in prepared.resolved
+    assert Rehearsal(prepared.settings, prepared.images).rounds.before == 0
+
+    monkeypatch.setattr("selfsup.training.rehearsal.NOTED", 0.1)
+
+    assert Rehearsal(prepared.settings, prepared.images).rounds.before >= 0.2
+    assert prepare("rotation", pictures, steps=1, **QUICK).resolved["seconds_to_start"] >= 0.2  # type: ignore[arg-type]

@@ -135,6 +135,8 @@ def advise(
         kept, excluded = choose_methods(methods, folder_facts(material.images, material.image_size))
         progress.note(f"Timing a step of {', '.join(kept)}.")
         measured = bench.measure(kept, material.exam is not None)
+        kept = [name for name in kept if name not in measured.refused]
+        excluded |= measured.refused
         final = make_plan(asked, material.described(), kept, excluded, measured, material.exam)
         final = replace(final, command=command_of(final, out))
         bench.steps = final.steps

@@ -20,6 +20,7 @@ from selfsup.advice.trial import Bench, Exam, Features, OnLabels
 from selfsup.data.batches import clean_batches
 from selfsup.data.by_clip import clips_of
 from selfsup.data.images import ImageStore
+from selfsup.errors import InputError
 from selfsup.evaluation.budgets import labels_per_class
 from selfsup.evaluation.features import frozen, stage_features
 from selfsup.evaluation.metrics import balanced_accuracy
@@ -155,22 +156,36 @@ class Workbench(Bench):
     def measure(self, methods: Sequence[str], with_labels: bool) -> Measured:
         """Time a step of every method, one after the other in turn, and a step of training on labels."""
         prepared: dict[str, Prepared] = {}
+        rehearsals: dict[str, Rehearsal] = {}
+        refused: dict[str, str] = {}
         for name in methods:
-            prepared[name] = prepare(name, self.images, steps=1, progress=self.progress, **self.settings)
+            try:
+                prepared[name] = prepare(name, self.images, steps=1, progress=self.progress, **self.settings)
+                rehearsals[name] = Rehearsal(prepared[name].settings, prepared[name].images)
+            except InputError as error:  # clips in which nothing moves, say
+                refused[name] = str(error).removesuffix(".")
+                continue
             # found for the first, and then the same for all
             self.settings |= {part: getattr(prepared[name].settings, part) for part in RESOLVED}
-        rehearsals = {name: Rehearsal(p.settings, p.images) for name, p in prepared.items()}
+        if not rehearsals:
+            raise InputError(f"No method can be tried: {'; '.join(f'{name}: {why}' for name, why in refused.items())}.")
+        prepared = {name: prepared[name] for name in rehearsals}
         taken = seconds_per_step(list(rehearsals.values()))
         encoder = self._random(0)
         return Measured(
-            seconds_per_step=dict(zip(methods, taken, strict=True)),
-            rounds={name: one.rounds for name, one in rehearsals.items() if one.round.trunk_gflops > 0},
+            seconds_per_step=dict(zip(rehearsals, taken, strict=True)),
+            rounds={
+                name: one.rounds
+                for name, one in rehearsals.items()
+                if one.round.trunk_gflops > 0 or one.rounds.before > 0
+            },
             batch_size={name: p.settings.recipe.batch_size for name, p in prepared.items()},
             supervised_seconds=self._supervised_seconds() if with_labels else 0.0,
             **{part: self.settings[part] for part in RESOLVED},
             memory_mb=peak_memory_mb(self._device),
             weights_mb=sum(parameter.numel() for parameter in encoder.parameters()) * 4 / 1e6,
             scattering_seconds=self._scattering_seconds() if with_labels else 0.0,
+            refused=refused,
         )
 
     def _scattering_seconds(self, count: int = 64) -> float:

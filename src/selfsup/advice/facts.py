@@ -20,6 +20,8 @@ class FolderFacts:
     """Whether the three channels are equal."""
     clips: int = 0
     """How many clips the images are the frames of; 0: single images."""
+    videos: int = 0
+    """How many videos these clips are from."""
 
 
 def folder_facts(images: "ImageStore", image_size: int, looked_at: int = 256) -> FolderFacts:
@@ -29,9 +31,10 @@ def folder_facts(images: "ImageStore", image_size: int, looked_at: int = 256) ->
     spread = rows.max(axis=1) - rows.min(axis=1)  # [n, S, S]
     # JPEG leaves gray images a few levels of colour
     colourful = (np.quantile(spread.reshape(len(few), -1), 0.99, axis=1) > 8).mean()
-    return FolderFacts(
-        len(images), image_size, gray=bool(colourful < 0.01), clips=images.clips.count if images.clips else 0
-    )
+    gray, clips = bool(colourful < 0.01), images.clips
+    if clips is None:
+        return FolderFacts(len(images), image_size, gray)
+    return FolderFacts(len(images), image_size, gray, clips.count, len(np.unique(clips.source)))
 
 
 Rule = Callable[[FolderFacts], str | None]
@@ -69,6 +72,11 @@ def needs_clips(facts: FolderFacts) -> str | None:
     )
 
 
+def needs_videos(facts: FolderFacts) -> str | None:
+    """Refuse clips of one video only."""
+    return None if facts.videos != 1 else "it compares what moves with other videos, and all clips are of one"
+
+
 def needs_generator(_: FolderFacts) -> str | None:
     """Refuse every folder: what is needed is no property of the images."""
     return "it needs the generator of a finished bigan run, and the time to train one would have to count"
@@ -82,7 +90,7 @@ RULES: dict[str, list[Rule]] = {
     "splitbrain": [needs_colour],
     "aetgan": [needs_generator],
     "shuffle": [needs_clips],
-    "tracking": [needs_clips],
+    "tracking": [needs_clips, needs_videos],
 }
 """What rules a method out; a method without a line here fits every folder."""
 

@@ -167,7 +167,8 @@ def without_test(
 ) -> tuple[NDArray[np.int64], list[str]]:
     """Give the positions of the images that have nothing to do with the test images, and say what left.
 
-    Test images leave, their near-duplicates, and members of their groups; of frames, all of the same video.
+    Test images leave, their near-duplicates, and members of their groups; of frames, all of the same video, and of
+    videos that share a part with a test clip.
 
     Args:
         images: to pretrain on.
@@ -215,8 +216,8 @@ def _clips_without_test(
     kept = sources_apart(images, test, np.flatnonzero(gone))
     left = clips.count - len(np.unique(clips.clip[kept]))
     notes = [
-        f"{left:,} of {clips.count:,} clips were taken out of pretraining, because their videos are test clips, nearly"
-        f" repeat them or are of their groups; {len(kept):,} frames are left."
+        f"{left:,} of {clips.count:,} clips were taken out of pretraining, because their videos are test clips, repeat"
+        f" them or a part of them or are of their groups; {len(kept):,} frames are left."
     ]
     _refuse_few(kept)
     return kept, notes if left else []

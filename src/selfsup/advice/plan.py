@@ -52,6 +52,8 @@ class Measured(NamedTuple):
     """Of the encoder."""
     scattering_seconds: float = 0.0
     """Of the features of one image by fixed wavelets."""
+    refused: Mapping[str, str] = MappingProxyType({})
+    """Methods that cannot start on these images, with the reason."""
 
 
 @dataclass(frozen=True, kw_only=True)

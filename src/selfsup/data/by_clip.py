@@ -7,12 +7,13 @@ from jaxtyping import Float32, Int64
 
 from selfsup.clips import Clips
 from selfsup.data.duplicates import SIMILAR, components, similar_pairs
+from selfsup.data.excerpts import STILL, share_a_part
 from selfsup.data.store import ImageStore
 
 _MOMENTS = 8
 """Frames by which two clips are compared, evenly spread."""
-_STILL = 2.0
-"""Gray levels: what moves less is compared by its picture alone."""
+_PAIRS = 512
+"""Clips compared at a time."""
 
 
 def one_of_each(frames: ImageStore) -> ImageStore:
@@ -42,14 +43,19 @@ def similar_clips(*pieces: ImageStore) -> Int64[np.ndarray, " C"]:
     pairs, _ = similar_pairs(*(one_of_each(frames) for frames in pieces))
     moving = np.concatenate([_moving(frames.clips) for frames in pieces if frames.clips is not None])
     size = np.linalg.norm(moving, axis=1)
-    one, other = pairs[:, 0], pairs[:, 1]
-    alike = (moving[one] * moving[other]).sum(1) >= SIMILAR * np.maximum(size[one] * size[other], 1e-6)
-    still = size / np.sqrt(moving.shape[1]) < _STILL
-    return components(len(moving), pairs[np.where(still[one] & still[other], True, alike)])
+    still = size / np.sqrt(moving.shape[1]) < STILL
+    same = still[pairs].all(1)
+    for start in range(0, len(pairs), _PAIRS):  # clips of one camera are all pairs
+        one, other = pairs[start : start + _PAIRS].T
+        alike = (moving[one] * moving[other]).sum(1) >= SIMILAR * np.maximum(size[one] * size[other], 1e-6)
+        same[start : start + _PAIRS] |= alike
+    return components(len(moving), pairs[same])
 
 
 def sources_apart(frames: ImageStore, test: ImageStore, gone: Int64[np.ndarray, " g"]) -> Int64[np.ndarray, " f"]:
     """Give the frames that have nothing to do with test clips: none of a video of which any clip or frame is there.
+
+    A video is there with a copy of a whole clip, or of a part as far as `share_a_part` finds it.
 
     Args:
         frames: of clips.
@@ -62,6 +68,7 @@ def sources_apart(frames: ImageStore, test: ImageStore, gone: Int64[np.ndarray, 
     if test.clips is not None:
         group = similar_clips(frames, test)
         near = np.isin(group[: clips.count], group[clips.count :])
+        near[share_a_part(clips, test.clips)] = True
         videos |= set(clips.source[clips.starts[:-1]][near].tolist())
     return np.flatnonzero(~np.isin(clips.source, list(videos)))
 

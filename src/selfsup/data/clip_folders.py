@@ -13,7 +13,7 @@ from selfsup.errors import InputError
 
 Wanted = Literal["images", "clips", "either"]
 """What is to be read of a folder: `images` (of videos their frames, where there are no images), `clips`, or `either`:
-as `images`, but frames in folders are clips."""
+as `images`, but what are surely frames in folders are clips."""
 FASTEST = 1000.0
 """Frames a second; no camera that writes files is faster."""
 
@@ -78,7 +78,7 @@ def open_clips_of(
     """
     from selfsup.data import videos as films
     from selfsup.data.folder import default_store_size, short_sides
-    from selfsup.data.frames import follow, open_series, series_of
+    from selfsup.data.frames import follow, open_series, series_of, surely_follow
 
     videos = videos_in(root, listing, wanted)
     if videos:
@@ -88,7 +88,9 @@ def open_clips_of(
         )
         return _with_note(store, _left_out(listing))
     series = series_of(listing.entries) if wanted != "images" else {}
-    frames = bool(series) and follow(root, series)
+    frames = bool(series) and (
+        follow(root, series) if wanted == "clips" else surely_follow(root, series, len(listing.entries))
+    )
     if wanted == "clips" and not series:
         raise InputError(
             f"{root} holds {_instead(listing)}, and clips are needed: videos, or folders of numbered frames."

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from statistics import median
 
 import numpy as np
 from jaxtyping import UInt8
@@ -25,6 +26,13 @@ _AS_UNLIKE, _AS_UNLIKE_IF_STILL = 0.7, 0.9
 """Parts of the difference of any two pictures from which they are: where neighbours differ as much, and where they
 differ less, as frames of a camera that stands still."""
 _COMPARED = 100
+_APART = 4
+"""Numbers between images that are no neighbours, at least; those of one class are no further apart."""
+_FEWEST = 8
+"""Comparisons without which nothing is said about a folder."""
+_IN_SERIES = 0.8
+_SURE = 3.0
+"""Standard errors by which neighbours are more alike than others."""
 
 Series = Mapping[tuple[str, str, str], Sequence[tuple[int, Entry]]]
 """Numbered images in the order of their numbers, by folder and the rest of the name."""
@@ -70,17 +78,17 @@ def open_series(
     place_of = {
         root / entry.path: (clip, number) for clip, items in enumerate(series.values()) for number, entry in items
     }
-    places = np.array([place_of[path] for path in store.sources if path is not None], np.int64).reshape(-1, 2)
-    if not len(places):
+    places = [place_of[path] for path in store.sources if path is not None]
+    if not places:
         return store
-    used, clip = np.unique(places[:, 0], return_inverse=True)
+    used, clip = np.unique([place for place, _ in places], return_inverse=True)
     keys = [list(series)[number] for number in used.tolist()]
     steps = [_step([number for number, _ in series[key]]) for key in keys]
     seconds = np.empty(len(places), np.float64)
     for number, step in enumerate(steps):
-        own = clip == number
-        numbers = places[own, 1]
-        seconds[own] = (numbers - numbers[0]) / step / (RATE if rate is None else rate)
+        own = np.flatnonzero(clip == number)
+        numbers = [places[frame][1] - places[own[0]][1] for frame in own.tolist()]
+        seconds[own] = np.array(numbers, np.float64) / step / (RATE if rate is None else rate)
     folders = np.unique([folder for folder, _, _ in keys], return_inverse=True)[1].astype(np.int64)
     names = _names(keys)
     clips = seen_clips(store.folder, store.pixels, clip.astype(np.int64), seconds, folders[clip], names, progress)
@@ -91,7 +99,7 @@ def open_series(
 
 def _step(numbers: Sequence[int]) -> float:
     """The usual distance of numbers: what is missing leaves a gap in time."""
-    return max(1.0, float(np.median(np.diff(numbers))))
+    return max(1.0, float(median(after - before for before, after in pairwise(numbers))))
 
 
 def _names(keys: Sequence[tuple[str, str, str]]) -> list[str]:
@@ -105,17 +113,61 @@ def _names(keys: Sequence[tuple[str, str, str]]) -> list[str]:
 
 
 def follow(root: Path, series: Series) -> bool:
-    """Say whether neighbours look alike, as frames do and numbered photographs do not; a few files are read."""
-    pairs = [(one[1], other[1]) for items in series.values() for one, other in pairwise(items)]
-    chosen = [pairs[number] for number in np.random.default_rng(0).permutation(len(pairs))[:_COMPARED]]
-    seen = [(one, other) for pair in chosen if (one := _small(root, pair[0])) is not None
-            and (other := _small(root, pair[1])) is not None]  # fmt: skip
-    if not seen:
+    """Say whether neighbours look alike, as frames do and numbered photographs do not; a few files are read.
+
+    Where too little can be read to say so, they are believed to be what was asked for.
+    """
+    near, later, any_two = _differences(root, series)
+    if len(near) < 2:
         return True  # what is wrong with them will be said when they are decoded
-    first, second = (np.stack(side).astype(np.float32) / 255 for side in zip(*seen, strict=True))
-    neighbours, any_two = np.abs(first - second).mean(), np.abs(first - np.roll(second, 1, axis=0)).mean()
-    most = _AS_UNLIKE_IF_STILL if neighbours < _UNLIKE else _AS_UNLIKE
-    return len(seen) == 1 or bool(neighbours < most * any_two)
+    most = _AS_UNLIKE_IF_STILL if near.mean() < _UNLIKE else _AS_UNLIKE
+    return bool(near.mean() < most * any_two.mean() or near.mean() < _AS_UNLIKE * later.mean())
+
+
+def surely_follow(root: Path, series: Series, images: int) -> bool:
+    """Say whether images that nobody called frames are: they are photographs unless much speaks against it.
+
+    Nearly all are in series, and neighbours are more alike than those a few numbers apart in the same series, by far
+    and in enough places not to be by chance.
+
+    Args:
+        root: the folder.
+        series: from `series_of`.
+        images: number of images in the folder, those that are in no series included.
+    """
+    if sum(len(items) for items in series.values() if len(items) > _APART) < _IN_SERIES * images:
+        return False
+    near, later, _ = _differences(root, series)
+    if len(near) < _FEWEST:
+        return False
+    gain = later - near
+    sure = gain.mean() > _SURE * gain.std(ddof=1) / np.sqrt(len(gain))
+    return bool(sure and near.mean() < _AS_UNLIKE * later.mean())
+
+
+def _differences(root: Path, series: Series) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Compare some images with the next one, with one a few numbers apart in the same series, and with any other.
+
+    Gives mean differences of small pictures, white is 1; three arrays [n]. Series of two images have only neighbours,
+    which count as much as others of their series do.
+    """
+    draw = np.random.default_rng(0)
+    places = [(items, place) for items in series.values() for place in range(len(items) - 1)]
+    seen = []
+    for number in draw.permutation(len(places))[:_COMPARED].tolist():
+        items, place = places[number]
+        step = int(draw.integers(_APART, 2 * _APART + 1))
+        reachable = [other for other in (place + step, place - step) if 0 <= other < len(items)]
+        ends = sorted((0, len(items) - 1), key=lambda end: abs(end - place))
+        trio = [_small(root, items[other][1]) for other in (place, place + 1, [*reachable, ends[1]][0])]
+        if all(picture is not None for picture in trio):
+            seen.append(np.stack([picture for picture in trio if picture is not None]))
+    if not seen:
+        return (np.empty(0),) * 3
+    one, following, later = np.stack(seen, 1).astype(np.float32) / 255
+    others = (following, later, np.roll(following, 1, axis=0))
+    near, apart, any_two = (np.abs(one - other).mean((1, 2, 3)) for other in others)
+    return near, apart, any_two
 
 
 def _small(root: Path, entry: Entry) -> UInt8[np.ndarray, "3 16 16"] | None:

@@ -4,7 +4,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from selfsup.clips import described
 from selfsup.data.cache import cache_folder
 from selfsup.data.clip_folders import (
     Wanted,
@@ -16,6 +15,7 @@ from selfsup.data.clip_folders import (
 )
 from selfsup.data.listing import IMAGE_FILES, Listing, Skipped, check_folder, extension, list_files, list_folder
 from selfsup.data.progress import Progress, silent
+from selfsup.data.seen import seen_clips
 from selfsup.data.store import ImageStore
 from selfsup.errors import InputError
 from selfsup.values import is_drawn
@@ -199,7 +199,9 @@ def open_scenes(
     if in_motion:
         pixels, motions = moving(count, size, seed, folder, workers=workers, progress=progress)
         clip, frame = np.repeat(np.arange(count), FRAMES), np.tile(np.arange(FRAMES), count)
-        clips = described(pixels, clip, frame / RATE, clip, names, progress)
+        # beside the pixels where these are in a file, which is theirs alone
+        home = Path(str(pixels.filename)).parent if isinstance(pixels, np.memmap) else None
+        clips = seen_clips(home, pixels, clip, frame / RATE, clip, names, progress)
         labels = motions[clip]
         names = [f"{names[number]}/{place:04d}" for number, place in zip(clip.tolist(), frame.tolist(), strict=True)]
     else:

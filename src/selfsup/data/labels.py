@@ -169,8 +169,15 @@ def _find(
     if not len(images):
         check_count(images, LEAST)
     names = images.names
-    places = from_pattern(names, pattern, str(source)) if pattern else from_folders(names, str(source))
+    places = from_pattern(names, pattern, str(source)) if pattern else from_folders(_files(images, frames), str(source))
     return Found(images, places, [""] * len(names), [], frames)
+
+
+def _files(images: ImageStore, frames: ImageStore | None) -> list[str]:
+    """Name a file of each, for its folders: a clip of frames has the name of one of them."""
+    if frames is None or frames.clips is None or None in frames.sources:
+        return images.names
+    return [frames.names[start] for start in frames.clips.starts[:-1].tolist()]
 
 
 def _one_series_a_class(found: Found) -> bool:

@@ -12,6 +12,8 @@ class Rounds(NamedTuple):
     """Rounds of a run; of long runs they are longer than an epoch."""
     seconds: float = 0.0
     """To prepare one."""
+    before: float = 0.0
+    """Seconds before the first step: tracks are searched for, say."""
 
     def count(self, steps: int) -> int:
         """Give the number of rounds of a run: one for each whole epoch, up to the most."""
@@ -30,7 +32,7 @@ class Rounds(NamedTuple):
 
     def total(self, steps: int, seconds_per_step: float) -> float:
         """Give the seconds of a run with all it prepares."""
-        return steps * seconds_per_step + self.count(steps) * self.seconds
+        return self.before + steps * seconds_per_step + self.count(steps) * self.seconds
 
     def steps_within(self, budget: float, seconds_per_step: float) -> int:
         """Give the largest number of steps, at least 1, that fit into `budget` seconds with all that is prepared."""

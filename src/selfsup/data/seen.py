@@ -1,13 +1,19 @@
 """Keep what was seen of the frames of clips beside them, so that they are looked at once."""
 
+import os
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
-from jaxtyping import Float64, Int64, UInt8
+from jaxtyping import Float32, Float64, Int64, UInt8
 
-from selfsup.clips import Clips, described
+from selfsup.clips import THUMB, Clips, described
 from selfsup.data.progress import Progress
+
+FORMAT = 1
+"""To be raised when frames are looked at in another way, so that what was found before is not used again."""
 
 
 def seen_clips(
@@ -30,14 +36,26 @@ def seen_clips(
         names: of the clips.
         progress: is told how far the work is.
     """
-    file = None if folder is None else folder / "seen.npz"
-    if file is not None and file.is_file():
-        with np.load(file, allow_pickle=False) as seen:
-            if len(seen["motion"]) == len(clip) and np.array_equal(seen["clip"], clip):
-                return Clips(clip, seconds, source, seen["motion"], seen["thumbs"], tuple(names), pixels)
+    file = None if folder is None else folder / f"seen-{FORMAT}.npz"
+    known = None if file is None else _read(file, clip)
+    if known is not None:
+        return Clips(clip, seconds, source, *known, tuple(names), pixels)
     clips = described(pixels, clip, seconds, source, names, progress)
     if file is not None:
-        partial = file.with_name("seen.partial.npz")
+        partial = file.with_suffix(f".{os.getpid()}.partial.npz")  # no lock is held: each process has its own
         np.savez(partial, clip=clip, motion=clips.motion, thumbs=clips.thumbs)
         partial.replace(file)
     return clips
+
+
+def _read(
+    file: Path, clip: Int64[np.ndarray, " N"]
+) -> tuple[Float32[np.ndarray, " N"], UInt8[np.ndarray, "N 3 16 16"]] | None:
+    """Read motion and small pictures; None where there are none of these clips, or the file is damaged."""
+    try:
+        with np.load(file, allow_pickle=False) as seen:
+            own, motion, thumbs = seen["clip"], seen["motion"], seen["thumbs"]
+    except (OSError, EOFError, KeyError, ValueError, TypeError, NotImplementedError, BadZipFile, zlib.error):
+        return None
+    fits = np.array_equal(own, clip) and motion.shape == (len(clip),) and thumbs.shape == (len(clip), 3, THUMB, THUMB)
+    return (motion, thumbs) if fits else None

@@ -176,6 +176,8 @@ class Decoding:
                     if file.status == "ok":
                         with open(self.job.piece(number), "wb") as piece:
                             pixels[place : place + len(file.seconds)].tofile(piece)
+                            piece.flush()
+                            os.fsync(piece.fileno())
                 place += len(file.seconds)
             self.handle(outcomes)
 

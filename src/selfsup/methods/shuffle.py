@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int, Int64
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from selfsup import draws
+from selfsup import draws, processes
 from selfsup.clips import Clips
 from selfsup.errors import InputError
 from selfsup.method import Batch, DataFacts, Method, Objective
@@ -40,7 +40,7 @@ class Shuffle(Method):
             forwards or backwards.
         tau_max: most seconds from the first to the last frame of a tuple; 2.4 are 60 frames at 25 a second.
         tau_min: least seconds by which a wrong middle frame lies outside, for `verify`; 0.6 are 15 frames.
-        positives: share of tuples in order, for `verify`.
+        positives: share of tuples in order in every batch, to the nearest whole number, for `verify`.
         difference: least difference (root mean square, black to white is 1) of frames whose exchange would make an
             order wrong.
         jitter: pixels by which each frame moves on its own, up, down, left and right. None: 5 in 80 for `sort`, at
@@ -126,7 +126,7 @@ class Shuffle(Method):
         if self.task == "sort":
             frames = np.take_along_axis(frames, draw.permuted(np.tile(np.arange(4), (count, 1)), axis=1), axis=1)
         if self.task == "verify":
-            wrong = draw.permutation(count) >= round(self.positives * count)  # a share of the batch, not a chance
+            wrong = draw.permutation(count) >= in_order_of(count, self.positives)  # a share of the batch, no chance
             frames[:, 1] = np.where(wrong, found.wrong[rows], frames[:, 1])
             backwards = draw.random(count) < 0.5
             frames = np.where(backwards[:, None], frames[:, ::-1], frames)
@@ -139,10 +139,14 @@ class Shuffle(Method):
         metrics = {"accuracy": right.mean()}
         chance = math.log(self.answers)
         if self.task == "verify":
-            p = self.positives
-            chance = -p * math.log(p) - (1 - p) * math.log(1 - p)
+            asked = len(label) * processes.count()
+            yes = in_order_of(asked, self.positives)
+            shares = yes / asked, 1 - yes / asked
+            chance = -sum(share * math.log(share) for share in shares if share)
+            self.headline_chance = max(shares)  # type: ignore[misc]
             # the majority answer has the same share of these right as any guess
-            metrics["balanced"] = (right * torch.where(label == 1, 0.5 / p, 0.5 / (1 - p))).mean()
+            weight = torch.where(label == 1, 0.5 * asked / max(yes, 1), 0.5 * asked / max(asked - yes, 1))
+            metrics["balanced"] = (right * weight).mean()
         yield Objective(F.cross_entropy(logits, label), metrics=metrics, chance=chance)
 
     def views(self, images: Float[Tensor, "B K 3 S S"]) -> Float[Tensor, "B K 3 s s"]:
@@ -193,6 +197,16 @@ class Shuffle(Method):
         yes, no = ("forwards", "backwards") if self.task == "arrow" else ("in order", "wrong")
         title = f"frames downwards, left edge the truth, right edge the answer (blue {yes}, orange {no})"
         return {title: sheets.rows([_edged(row, *edges) for row in shown.unbind(1)])}
+
+
+def in_order_of(count: int, positives: float) -> int:
+    """Say how many tuples of a global batch are in order: the nearest whole number, but both answers come where two do.
+
+    Args:
+        count: tuples in the batches of all processes.
+        positives: share that is asked for.
+    """
+    return max(min(round(positives * count), count - 1), min(count - 1, 1))
 
 
 def in_order(frames: Int[Tensor, "B 3"]) -> Bool[Tensor, " B"]:

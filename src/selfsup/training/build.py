@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from time import perf_counter
 
 import numpy as np
 import torch
@@ -36,6 +37,8 @@ class Trainee:
     method: Method
     optimizers: dict[str, Optimizer]
     device: torch.device
+    start_seconds: float
+    """That `Method.start` took."""
 
 
 def build(settings: Settings, images: ImageStore) -> Trainee:
@@ -54,8 +57,10 @@ def build(settings: Settings, images: ImageStore) -> Trainee:
     method.to(device=device, memory_format=computation.memory_format())  # type: ignore[call-overload]
     if processes.count() > 1:
         synchronize(method)
+    began = perf_counter()
     method.start(facts_of(images, settings.image_size, settings.seed, device))
-    return Trainee(method.train(), method.optimizers(settings.recipe), device)
+    taken = perf_counter() - began
+    return Trainee(method.train(), method.optimizers(settings.recipe), device, taken)
 
 
 def initial_encoder(settings: Settings, images: ImageStore) -> Encoder:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from selfsup import processes
 from selfsup.data.batches import Batches, moments_of
@@ -29,7 +30,8 @@ def write_outcome(prepared: Prepared, trainee: Trainee, run: Run, spent: dict[st
     settings, resolved, method = prepared.settings, prepared.resolved, trainee.method
     if processes.rank() == 0:
         shown = prepared.held_out if len(prepared.held_out) else prepared.images
-        _draw(method, shown, run.folder / "figures", trainee.device)
+        with processes.alone():
+            _save(_drawn(method, shown, trainee.device), run.folder / "figures")
         _draw_crops(prepared, run.folder / "figures")
         if settings.init in WAYS:
             _draw_filters(method.encoder, run.folder)
@@ -96,18 +98,20 @@ def _of_rounds(resolved: Mapping[str, Any], spent: Mapping[str, float]) -> dict[
 
 
 @torch.no_grad()
-def _draw(method: Method, images: ImageStore, folder: Path, device: torch.device) -> None:
-    from PIL import Image
-
-    # spread over all, for frames that stand together are alike
-    count = min(len(images) // processes.count(), 16) * processes.count()
-    few = np.linspace(0, len(images) - 1, count, dtype=np.int64)
+def _drawn(method: Method, images: ImageStore, device: torch.device) -> dict[str, Tensor]:
+    """Let a method draw 16 images, spread over all: frames that stand together are alike."""
+    few = np.linspace(0, len(images) - 1, min(len(images), 16), dtype=np.int64)
     batch = Batches(images, len(few), 1, 0, device, moments=moments_of(method)).batch_of(few, 0, 1.0)
     torch.manual_seed(0)
-    method.eval()
+    return method.eval().figures(batch)
+
+
+def _save(pictures: Mapping[str, Tensor], folder: Path) -> None:
+    from PIL import Image
+
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    for name, picture in method.figures(batch).items():
+    for name, picture in pictures.items():
         pixels = (picture.float().clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy()
         drawn = Image.fromarray(pixels)
         enlarged = max(1, 900 // drawn.width)

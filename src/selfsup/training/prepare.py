@@ -2,7 +2,6 @@
 
 import inspect
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
@@ -117,6 +116,8 @@ def prepare(
         frame_rate=frame_rate,
     )
     fingerprint = fingerprint_of(images)
+    if images.clips is not None and len(held_out) == 0:
+        notes.append("No video is short enough to be held out; the task is judged by what was trained on.")
     said = (*images.notes, *notes)
     facts = {"images": fingerprint, "processes": processes.count()}
     if before is not None:
@@ -145,6 +146,7 @@ def prepare(
         "seconds_per_step": taken,
         "gflops_per_step": round(compute.step, 4),
         "trunk_gflops_per_step": round(compute.trunk, 4),
+        **({"seconds_to_start": round(to_start, 4)} if (to_start := rehearsal.rounds.before) else {}),
         **_of_rounds(rehearsal, steps),
         **({} if channels is None else dict(zip(("mean", "std"), channels, strict=True))),
     }
@@ -156,6 +158,7 @@ def forecast(prepared: Prepared) -> dict[str, Any]:
     settings, resolved = prepared.settings, prepared.resolved
     taken = resolved["seconds_per_step"] or seconds_per_step([Rehearsal(settings, prepared.images)], limit=30.0)[0]
     preparing = resolved.get("rounds", 0) * resolved.get("seconds_per_round", 0.0)
+    preparing += resolved.get("seconds_to_start", 0.0)
     network = initial_encoder(replace(settings, init=None), prepared.images)
     weights = sum(p.numel() for p in network.parameters()) * 4 / 1e6
     store = len(prepared.images) * prepared.images.rows(np.arange(1)).nbytes / 1e6
@@ -180,8 +183,9 @@ def _start_named(init: str | Path | None) -> str | None:
 
 
 def fingerprint_of(images: ImageStore) -> str:
-    """Name the images, so that changed ones are noticed."""
-    return sha256("".join(images.hashes).encode()).hexdigest()[:16]
+    """Name the images, and the scenes beside them, so that changed ones are noticed."""
+    beside = "" if images.beside is None else images.beside.key
+    return sha256("".join([*images.hashes, beside]).encode()).hexdigest()[:16]
 
 
 def hold_out(images: ImageStore) -> tuple[ImageStore, ImageStore]:
@@ -199,13 +203,18 @@ def hold_out(images: ImageStore) -> tuple[ImageStore, ImageStore]:
 
 
 def _whole_videos(source: Int64[np.ndarray, " N"], order: Int64[np.ndarray, " N"], count: int) -> np.ndarray:
-    """Take videos in the order of their first frame by content, as long as no more than `count` frames are taken."""
+    """Take videos in the order of their first frame by content, as long as no more than `count` frames are taken.
+
+    Where all are longer the shortest is taken, if it is no more than a fifth of all frames.
+    """
     frames, taken = np.bincount(source), 0
-    chosen = []
+    chosen: list[int] = []
     for video in dict.fromkeys(source[order].tolist()):
         if taken + frames[video] <= count:
             chosen.append(video)
             taken += frames[video]
+    if not chosen and frames[frames > 0].min() * 5 <= len(source):  # one long video is better than none
+        chosen = [int(np.flatnonzero(frames == frames[frames > 0].min())[0])]
     return np.flatnonzero(np.isin(source, chosen))
 
 
@@ -219,14 +228,19 @@ def _with_part(part: ImageStore, images: ImageStore, which: int) -> ImageStore:
 
 
 def _with_scenes(
-    images: ImageStore, method: str, arguments: Mapping[str, Any], side: int, cache: Path | None, progress: Progress
+    images: ImageStore, method: str, arguments: dict[str, Any], side: int, cache: Path | None, progress: Progress
 ) -> ImageStore:
-    """Open what a method reads beside the images: rendered scenes, at the size at which images are stored."""
+    """Open what a method reads beside the images: rendered scenes, at the size at which images are stored.
+
+    A folder of them is named by its whole path from here on.
+    """
     if "scenes" not in methods.load(method).reads:
         return images
     from selfsup.data.scenes.truth_store import open_truth
 
     parameter = inspect.signature(methods.load(method)).parameters["scenes"]
+    if "scenes" in arguments:
+        arguments["scenes"] = display(arguments["scenes"])
     with processes.first_alone():
         scenes = open_truth(arguments.get("scenes", parameter.default), side, cache=cache, progress=progress)
     return replace(images, beside=scenes)

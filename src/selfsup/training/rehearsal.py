@@ -23,6 +23,8 @@ PHASES = 4
 """Parts of training of which steps are measured."""
 EMBEDDED = 2048
 """Images that are embedded to find what it takes to embed all."""
+NOTED = 1.0
+"""Seconds before the first step that count; less is loading what all runs load."""
 WARM = 5.0
 """Seconds of preparing a round above which it is not prepared a second time to be timed."""
 _FIRST = torch.nn.Conv1d | torch.nn.Conv2d | torch.nn.Linear
@@ -85,8 +87,10 @@ class Rehearsal:
 
     @property
     def rounds(self) -> Rounds:
-        """Say how the run is divided into rounds and what they take."""
-        return Rounds(self.batches.per_epoch, self.trainee.method.most_rounds, self.round.seconds)
+        """Say how the run is divided into rounds, and what these and all before them take."""
+        taken = self.trainee.start_seconds
+        before = taken if taken > NOTED else 0.0
+        return Rounds(self.batches.per_epoch, self.trainee.method.most_rounds, self.round.seconds, before)
 
     def _round(self) -> RoundCost:
         """Prepare a round, to count and to time it; few images are embedded, standing for all."""

@@ -12,7 +12,7 @@ from jaxtyping import Float32, Num, Shaped, UInt8
 
 from selfsup.data.cache import key, write_json
 from selfsup.data.faults import Unusable, reason
-from selfsup.data.listing import Skipped, extension, hidden, printable
+from selfsup.data.listing import IMAGE_FILES, OTHER_FILES, Skipped, extension, hidden, printable
 from selfsup.data.progress import Progress
 from selfsup.data.scenes import truth_maps
 from selfsup.data.scenes.crew import Order
@@ -29,6 +29,8 @@ FOLDERS = {
 """What is looked for, and the names its folder may have."""
 GIVEN = {"depth": "depth", "normal": "normals", "contour": "contours", "instance": "contours"}
 """Folders of maps, and what of `TruthStore` each gives."""
+READ = IMAGE_FILES | {"npy"}
+"""Endings of files that are read; one with another is left alone where there is such a file of the same name."""
 FORMAT = 1
 """To be raised when reading changes, so that older stores are not used again."""
 THOUSANDTHS = 1000
@@ -245,13 +247,16 @@ def _largest(values: Shaped[np.ndarray, "H W"], size: int) -> UInt8[np.ndarray, 
 
 def _stems(root: Path, names: Sequence[str]) -> dict[str, str]:
     """Give the files of the first of these folders that exists: path below it without ending -> path below `root`."""
+    found: dict[str, str] = {}
     for name in names:
         if (root / name).is_dir():
-            return {
-                os.path.splitext(os.path.relpath(path, root / name))[0]: os.path.relpath(path, root)
-                for path in _files(root / name)
-            }
-    return {}
+            for path in _files(root / name):
+                stem, ending = os.path.splitext(os.path.relpath(path, root / name))[0], extension(path)
+                # what is of an unknown kind may be a picture: it is refused with the reason when it is read
+                if ending in READ or (ending not in OTHER_FILES and stem not in found):
+                    found[stem] = os.path.relpath(path, root)
+            break
+    return found
 
 
 def _files(folder: Path) -> list[str]:

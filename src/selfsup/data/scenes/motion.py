@@ -23,6 +23,8 @@ CROSSING = ("sliding", "rolling", "colliding")
 """Motions that cross the picture."""
 SCREENED, SCREENED_SHARE = ("sliding", "rolling"), 0.3
 """Motions of which some go behind something on purpose, and how many of them do."""
+CLEAR = 1.2
+"""Times the depth from which on things are drawn that all keep to: between moments that are tried, they turn."""
 BROAD = ("barrel", "house", "mug", "tree", "wheel")
 """Shapes behind which something can be."""
 
@@ -52,7 +54,7 @@ def describe_moving(seed: int, index: int) -> MovingScene:
     """Draw moving scene number `index` of a seed: a class of motion, and a scene in which it can be seen.
 
     In the first two seconds what moves is in the picture most of the time and in sight most of the time; at no time,
-    until all is at rest, does it touch what stands about, or a wall.
+    until all is at rest, does it touch what stands about, or a wall, and nothing comes beside or behind the camera.
     """
     draws = np.random.default_rng([seed, index, STREAM])
     motion = MOTIONS[draws.integers(len(MOTIONS))]
@@ -91,8 +93,11 @@ def _tried(draws: np.random.Generator, motion: str, screened: bool) -> _Drawn | 
     if any((each.inside > 0.6).mean() < 0.75 or each.nearest.min() < 4 * camera.near for each in sights):
         return None
     long = _ways(movers, paths, _moments(to_rest=True))
+    later = [flight.at(camera, seconds) for seconds in _moments(to_rest=True)] if flight else [camera]
+    if not all(_before(later if flight else later * len(way), way) for way in long):
+        return None
     taken = [(np.array([thing.place for thing in way]), _reach(way[0])) for way in long]
-    stand = _Stand(cameras if flight else [camera], taken, sights)
+    stand = _Stand(cameras if flight else [camera], later, taken, sights)
     things = list(movers)
     if screened:
         if (screen := _screen(draws, stand, ways[0])) is None:
@@ -118,6 +123,12 @@ def _moments(to_rest: bool = False) -> Float[np.ndarray, " T"]:
     return np.arange(FRAMES) / RATE
 
 
+def _before(cameras: Sequence[Camera], way: Sequence[Thing]) -> bool:
+    """Whether a thing stays where the camera draws it, in the picture or beside it."""
+    nearest = sight(cameras, way).nearest
+    return bool((nearest >= CLEAR * cameras[0].near).all())
+
+
 def _crosses(motion: str, cameras: Sequence[Camera], ways: Sequence[Sequence[Thing]]) -> bool:
     """Whether what glides or meets crosses some of the picture; the other motions show wherever they are seen from."""
     if motion not in CROSSING:
@@ -131,6 +142,8 @@ class _Stand:
     """Where things that stand about must not be."""
 
     cameras: Sequence[Camera]
+    later: Sequence[Camera]
+    """Until all is at rest."""
     ways: Sequence[tuple[Float[np.ndarray, "T 2"], float]]
     """Places of what moves, and the radius it takes."""
     sights: Sequence[Sight]
@@ -147,7 +160,9 @@ class _Stand:
         found = sight(self.cameras, [thing] * len(self.cameras))
         if found.nearest.min() < 4 * self.cameras[0].near or found.inside[0] < 0.6 or found.area[0] > largest:
             return None
-        return None if any(each.behind(found, 0.5).mean() > 1 / 3 for each in self.sights) else found
+        if any(each.behind(found, 0.5).mean() > 1 / 3 for each in self.sights):
+            return None
+        return found if _before(self.later, [thing] * len(self.later)) else None
 
 
 def _screen(draws: np.random.Generator, stand: _Stand, way: Sequence[Thing]) -> Thing | None:

@@ -12,6 +12,7 @@ Pair = tuple[float, float]
 Box = tuple[float, float, float, float]
 """Left, top, right, bottom in shares of the image."""
 WHOLE_IMAGE: Box = (0.0, 0.0, 1.0, 1.0)
+NO_IMAGE: Box = (1.0, 1.0, 0.0, 0.0)
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,18 @@ class Camera:
         return np.stack([0.5 + focal * local[:, 0] / depth, 0.5 + focal * local[:, 1] / depth, depth], axis=1)
 
     def box(self, points: Float[np.ndarray, "V 3"]) -> Box:
-        """Give the box around points in the image, which may reach beyond it."""
+        """Give the box in the image, which may reach beyond it, around what lies between points.
+
+        What is nearer than `near` is not drawn and does not count; the box is inside out where nothing is left.
+        """
+        depth = (points - np.array(self.eye)) @ self.axes()[2]
+        behind, points, before = points[depth < self.near], points[depth >= self.near], depth[depth >= self.near]
+        if len(points) == 0:
+            return NO_IMAGE
+        if len(behind):  # the edges of what is left are among the lines from each point before to each behind
+            share = (before[:, None] - self.near) / (before[:, None] - depth[depth < self.near])
+            met = points[:, None] + share[:, :, None] * (behind - points[:, None])
+            points = np.concatenate([points, met.reshape(-1, 3)])
         x, y, _ = self.seen(points).T
         return float(x.min()), float(y.min()), float(x.max()), float(y.max())
 

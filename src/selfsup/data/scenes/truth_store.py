@@ -45,6 +45,12 @@ class TruthStore:
         """Side of the pictures in pixels."""
         return int(self.arrays["scenes"].shape[-1])
 
+    @property
+    def key(self) -> str:
+        """Name the content: other scenes, or changed files, lie in another folder of the cache."""
+        array = self.arrays["scenes"]
+        return Path(str(array.filename)).parent.name if isinstance(array, np.memmap) else ""
+
     def rows(self, numbers: Integer[np.ndarray, " n"] | Sequence[int]) -> dict[str, Shaped[np.ndarray, "n ..."]]:
         """Gather pictures and truth in the order asked, as copies; truth that a folder lacks is left out.
 
