@@ -171,7 +171,7 @@ def test_what_cannot_be_read_is_named_and_the_others_are_used(root):
 
 
 def _damaged(content):
-    """Overwrite bytes in several places: encoders do not give the same bytes everywhere, and one place may be spared."""
+    """Overwrite bytes in several places: encoders do not give the same bytes everywhere, and one may be spared."""
     spoiled, noise = bytearray(content), np.random.default_rng(0)
     for place in range(content.index(b"mdat") + 1000, content.index(b"mdat") + 2400, 200):
         spoiled[place : place + 4] = noise.bytes(4)
