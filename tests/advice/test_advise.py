@@ -4,11 +4,13 @@ import json
 import shutil
 from pathlib import Path
 
+import moving
 import numpy as np
 import pytest
 
 from selfsup.advice import material
 from selfsup.advice.advise import advise
+from selfsup.data.store import ImageStore
 from selfsup.errors import InputError
 from selfsup.evaluation.evaluate import evaluate
 from selfsup.evaluation.predict import predict
@@ -179,6 +181,25 @@ def test_the_kept_encoder_predicts(first: tuple[Path, Path], tmp_path: Path):
     found = predict(tmp_path / "best", IMAGES[0], tmp_path / "predictions.csv", cache=cache)
     assert found.images == 64
     assert set(found.of_class) == {"0", "1"}
+
+
+def test_a_method_that_cannot_start_is_left_out_and_the_others_are_timed():
+    """Clips in which nothing moves are nothing to ask about; that is no reason to try nothing."""
+    from selfsup.advice.bench import Workbench
+
+    still = moving.squares(4, speed=0.0)
+    names = [f"{number:03}" for number in range(len(still.pixels))]
+    images = ImageStore(still.pixels, names, names, [], [], "still", [None] * len(names), clips=still.clips)
+    settings = {"encoder": "small", "image_size": 32, "device": "cpu", "threads": 1, "precision": "float32"}
+    bench = Workbench(images, None, None, settings, {})
+
+    measured = bench.measure(["shuffle", "rotation", "tracking"], with_labels=False)
+
+    assert list(measured.seconds_per_step) == ["rotation"]
+    assert list(measured.refused) == ["shuffle", "tracking"]
+    assert "moves" in measured.refused["shuffle"]
+    with pytest.raises(InputError, match="No method can be tried: shuffle: "):
+        bench.measure(["shuffle"], with_labels=False)
 
 
 def test_without_labels_tasks_and_neighbours_are_shown(first: tuple[Path, Path], tmp_path: Path):

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import ClassVar
 
+import moving
 import numpy as np
 import pytest
 import torch
@@ -15,6 +16,7 @@ from PIL import Image
 
 from selfsup.clips import described
 from selfsup.data.images import open_images
+from selfsup.data.store import ImageStore
 from selfsup.errors import InputError, Interrupted, TrainingFailed
 from selfsup.networks.encoders import load_encoder
 from selfsup.progress import Silent
@@ -231,6 +233,28 @@ def test_where_all_videos_are_long_the_shortest_is_held_out_or_none(pictures: np
 
     assert held(80, 70, 90, 100, 100) == [1]
     assert held(110, 110, 110, 110) == []
+
+
+def test_held_out_clips_without_a_question_are_not_looked_at(tmp_path: Path) -> None:
+    """The run goes on, and says why the task is judged by what was trained on."""
+    film, still = moving.squares(40, side=32, frames=24), moving.squares(2, side=32, frames=24, speed=0.0, seed=1)
+    pixels = np.concatenate([film.pixels, still.pixels])
+    source = np.repeat(np.arange(42), 24)
+    clips = described(pixels, source, np.tile(np.arange(24) / 12, 42), source, [str(n) for n in range(42)])
+    # the content of the two that stand still comes first in the order in which videos are held out
+    names = [f"{(number + 48) % len(pixels):05}" for number in range(len(pixels))]
+    images = ImageStore(pixels, names, names, [], [], "film", [None] * len(names), clips=clips)
+    said: list[str] = []
+
+    class Heard(Silent):
+        def note(self, text: str) -> None:
+            said.append(text)
+
+    run = pretrain("shuffle", images, out=tmp_path / "run", steps=2, progress=Heard(), **QUICK)  # type: ignore[arg-type]
+
+    assert any("not watched on held-out clips" in text for text in said)
+    assert not [row for row in run.metrics() if row.get("kind") == "held_out"]
+    assert (run.folder / "encoder.safetensors").is_file()
 
 
 def test_other_scenes_beside_the_images_are_noticed(pictures: np.ndarray) -> None:
