@@ -119,6 +119,7 @@ def _one_of_two(rank: int, folder: str) -> None:
     reseed(rank)
     state = build(prepared.settings, prepared.images).method.encoder.state_dict()
     save_file({key: value.contiguous() for key, value in state.items()}, f"{folder}/{rank}.safetensors")
+    processes.barrier()  # who leaves first may bring the other down
     processes.stop()
 
 

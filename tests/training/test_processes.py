@@ -135,6 +135,7 @@ def _one_of_two(rank: int, folder: str) -> None:
         state = trained(name, dtype)
         if rank == 0:
             save_file(state, f"{folder}/{name}-{dtype}.safetensors")
+    processes.barrier()  # who leaves first may bring the other down
     processes.stop()
     for name, data in WHOLE.items():
         _meet(rank, folder, name)
