@@ -70,7 +70,7 @@ def facts(film: Film, size: int) -> DataFacts:
     def frames(numbers: np.ndarray) -> torch.Tensor:
         return torch.from_numpy(film.pixels[numbers]).float() / 255
 
-    return DataFacts(len(film.pixels), size, lambda count: frames(np.arange(count)), film.clips, frames)
+    return DataFacts(len(film.pixels), size, lambda count: frames(np.arange(count)), film.clips)
 
 
 def batch(

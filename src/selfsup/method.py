@@ -25,8 +25,6 @@ class DataFacts(NamedTuple):
     """Give n training images [n, 3, S, S] in [0, 1], for priors, bins or k-means."""
     clips: Clips | None = None
     """Where the images are the frames of clips."""
-    frames: Callable[[Int64[np.ndarray, " n"]], Tensor] | None = None
-    """Give any frames [n, 3, S, S] in [0, 1] by their numbers."""
 
 
 class Batch(NamedTuple):

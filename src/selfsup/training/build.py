@@ -7,7 +7,6 @@ from time import perf_counter
 
 import numpy as np
 import torch
-from jaxtyping import Int64
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -130,11 +129,7 @@ def embedder(
 
 def facts_of(images: ImageStore, size: int, seed: int, device: torch.device) -> DataFacts:
     """Say what a method may know of its data before it starts."""
-
-    def frames(numbers: Int64[np.ndarray, " n"]) -> Tensor:
-        return as_floats(torch.from_numpy(images.rows(numbers)).to(device))
-
-    return DataFacts(len(images), size, sampler(images, seed, device), images.clips, frames)
+    return DataFacts(len(images), size, sampler(images, seed, device), images.clips)
 
 
 def sampler(images: ImageStore, seed: int, device: torch.device) -> Callable[[int], Tensor]:
