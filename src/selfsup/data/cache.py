@@ -97,6 +97,16 @@ def write_json(path: Path, content: Any) -> None:
     write_durably(path, json.dumps(content, separators=(",", ":")))
 
 
+def journal_lines(journal: Path) -> Iterator[Any]:
+    """Give what the lines of a journal hold, up to one that was cut off when the machine stopped."""
+    for line in journal.read_text().splitlines():
+        try:
+            content = json.loads(line)
+        except ValueError:
+            return
+        yield content
+
+
 def move_into_place(partial: Path, final: Path) -> None:
     """Rename a finished folder and make the rename durable."""
     os.replace(partial, final)

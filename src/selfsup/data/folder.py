@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from selfsup.data.cache import check_space, key, locked, move_into_place, write_json
+from selfsup.data.cache import check_space, journal_lines, key, locked, move_into_place, write_json
 from selfsup.data.deep import SAMPLE, range_sentence, value_range
 from selfsup.data.faults import Unusable
 from selfsup.data.listing import Entry, Listing, Skipped, extension, printable
@@ -139,11 +139,7 @@ class _Decoding:
         self.offset = len(header)
         whole = self.offset + rows * self.image_bytes
         if self.journal.exists() and self.target.exists() and self.target.stat().st_size == whole:
-            for line in self.journal.read_text().splitlines():
-                try:
-                    outcomes = json.loads(line)
-                except ValueError:  # cut off when the machine stopped
-                    break
+            for outcomes in journal_lines(self.journal):
                 self.remember(outcomes)
             return
         shutil.rmtree(self.partial, ignore_errors=True)

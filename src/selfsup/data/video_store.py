@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float64, Int64, UInt8
 
-from selfsup.data.cache import check_space, move_into_place, write_json
+from selfsup.data.cache import check_space, journal_lines, move_into_place, write_json
 from selfsup.data.containers import is_animated
 from selfsup.data.faults import Unusable
 from selfsup.data.filling import reopened
@@ -146,11 +146,7 @@ class Decoding:
         """Go on where the journal ends, or begin, with what an older store of the folder has."""
         self.partial.mkdir(parents=True, exist_ok=True)
         if self.journal.exists():
-            for line in self.journal.read_text().splitlines():
-                try:
-                    outcomes = json.loads(line)
-                except ValueError:  # cut off when the machine stopped
-                    break
+            for outcomes in journal_lines(self.journal):
                 self.remember(outcomes)
             if reopened(self.target, self.shape) is None:  # no frames were put together yet: each is in its file
                 for number in [n for n, file in self.files.items() if file.status == "ok"]:
