@@ -50,13 +50,15 @@ def test_small_pictures_are_means_of_boxes(side: int):
 def test_a_selection_keeps_clips_whole_and_numbers_them_anew():
     _, found = clips()
 
-    part = found.select([5, 6, 7])
+    part = found.select([4, 5, 6, 7])
 
-    assert part.names == ("clip 2",)
-    assert part.clip.tolist() == [0, 0, 0]
-    assert part.source.tolist() == [0, 0, 0]
-    assert part.starts.tolist() == [0, 3]
-    np.testing.assert_array_equal(part.motion, found.motion[5:])
+    assert part.names == ("clip 1", "clip 2")
+    assert part.clip.tolist() == [0, 1, 1, 1]
+    assert part.source.tolist() == [1, 0, 0, 0]
+    assert part.seconds.tolist() == [0, 0, 0.1, 0.2]
+    assert part.starts.tolist() == [0, 1, 4]
+    np.testing.assert_array_equal(part.motion, found.motion[4:])
+    np.testing.assert_array_equal(part.thumbs, found.thumbs[4:])
 
 
 def test_frames_out_of_order_are_pieces():
@@ -69,6 +71,7 @@ def test_frames_out_of_order_are_pieces():
     assert part.names == ("clip 0", "clip 0", "clip 2")
     assert (part.motion[[0, 2, 4]] == 0).all()
     assert (part.motion[[1, 3]] > 0).all()
+    assert found.select([2, 2, 3]).clip.tolist() == [0, 1, 1]
 
 
 def test_frames_are_read_by_their_numbers_in_the_selection():

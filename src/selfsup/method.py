@@ -84,6 +84,8 @@ class Method(nn.Module, ABC):
 
     most_rounds: int = 20
     """How often `start_epoch` is called in a run, at most; every epoch of shorter runs."""
+    changes_at: tuple[float, ...] = ()
+    """Shares of training after which its steps take more or less than before (a discriminator joins in)."""
     remarks: tuple[str, ...] = ()
     """Sentences about its settings that are to be read before training."""
 

@@ -37,9 +37,8 @@ def _show_run(run: Run) -> None:
     headline = summary.get("headline") or {}
     if headline.get("value") is not None:
         chance = f" (chance {headline['chance']:.3g})" if headline.get("chance") is not None else ""
-        where = (
-            f"on {headline['held_out_images']} held-out images" if headline.get("held_out_images") else "in training"
-        )
+        held_out, things = headline.get("held_out_images"), headline.get("things", "images")
+        where = f"on {held_out} held-out {things}" if held_out else "in training"
         say(f"{summary['method']}: {headline['name']} {headline['value']:.3g}{chance} {where}.")
     rounds = f", {summary['round_share']:.0%} of it for {summary['rounds']:,} rounds" if "rounds" in summary else ""
     pace = f"{summary['images_per_second']:,.0f} images/s"

@@ -1,19 +1,25 @@
 """The whole way, with real training: small and short, so numbers mean nothing, but files and rules are real."""
 
 import json
+import shlex
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import moving
 import numpy as np
 import pytest
+from films import drifting, write_film
 
 from selfsup.advice import material
 from selfsup.advice.advise import advise
+from selfsup.advice.conclusion import train_longer
+from selfsup.advice.plan import read_plan
 from selfsup.data.store import ImageStore
 from selfsup.errors import InputError
 from selfsup.evaluation.evaluate import evaluate
 from selfsup.evaluation.predict import predict
+from selfsup.run import Run
 
 
 def discs_and_squares(count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -183,10 +189,11 @@ def test_the_kept_encoder_predicts(first: tuple[Path, Path], tmp_path: Path):
     assert set(found.of_class) == {"0", "1"}
 
 
-def test_a_method_that_cannot_start_is_left_out_and_the_others_are_timed():
+def test_a_method_that_cannot_start_is_left_out_and_the_others_are_timed(monkeypatch: pytest.MonkeyPatch):
     """Clips in which nothing moves are nothing to ask about; that is no reason to try nothing."""
     from selfsup.advice.bench import Workbench
 
+    monkeypatch.setattr("selfsup.training.rehearsal.NOTED", 0.0)
     still = moving.squares(4, speed=0.0)
     names = [f"{number:03}" for number in range(len(still.pixels))]
     images = ImageStore(still.pixels, names, names, [], [], "still", [None] * len(names), clips=still.clips)
@@ -195,20 +202,77 @@ def test_a_method_that_cannot_start_is_left_out_and_the_others_are_timed():
 
     measured = bench.measure(["shuffle", "rotation", "tracking"], with_labels=False)
 
-    assert list(measured.seconds_per_step) == ["rotation"]
+    assert list(measured.seconds_per_step) == list(measured.rounds) == ["rotation"]
+    assert measured.rounds["rotation"].before > 0
     assert list(measured.refused) == ["shuffle", "tracking"]
     assert "moves" in measured.refused["shuffle"]
     with pytest.raises(InputError, match="No method can be tried: shuffle: "):
         bench.measure(["shuffle"], with_labels=False)
 
 
-def test_without_labels_tasks_and_neighbours_are_shown(first: tuple[Path, Path], tmp_path: Path):
-    verdict = short(tmp_path, first[1], labels=None)
+def test_without_labels_tasks_and_neighbours_are_shown(
+    first: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Of the methods that can start; of others the plan and the report have the reason."""
 
+    def refuse(*_: object) -> None:
+        raise InputError("There is nothing to ask.")
+
+    monkeypatch.setattr("selfsup.methods.simclr.SimCLR.start", refuse)
+    verdict = short(tmp_path, first[1], labels=None, methods=("simclr", "rotation"))
+
+    plan = json.loads((tmp_path / "plan.json").read_text())
+    assert (plan["methods"], plan["excluded"]) == (["rotation"], {"simclr": "There is nothing to ask"})
+    assert list(plan["steps"]) == ["rotation"]
+    assert "There is nothing to ask" in (tmp_path / "report.html").read_text()
     assert (verdict.verdict, verdict.command) == ("unknown", "")
     assert any(sentence.startswith("Rotation: accuracy ") for sentence in verdict.sentences)
     assert (tmp_path / "sheets" / "rotation-neighbours.png").is_file()
     assert (tmp_path / "report.html").is_file()
+
+
+def test_every_run_has_the_rate_and_the_groups_of_the_advice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """They are in the plan and in each run's settings; another rate is another advice, which nothing is opened for."""
+    for seed in range(8):
+        write_film(tmp_path / "films" / f"{'ab'[seed % 2]}{seed}.mkv", drifting(8, seed, 36))
+    words: dict = {"methods": ("rotation",), "budget": "0.2s", "image_size": 32, "threads": 1, "cache": tmp_path / "c"}
+    words |= {"out": tmp_path / "out", "group": "([ab])", "frame_rate": 5.0}
+
+    advise(tmp_path / "films", **words)
+
+    plan = json.loads((tmp_path / "out" / "plan.json").read_text())
+    run = Run(tmp_path / "out" / "trials" / "rotation-seed1000")
+    assert (plan["frame_rate"], plan["count"]) == (5.0, 32)
+    assert "--frame-rate 5.0" in plan["command"]
+    assert (run.config["frame_rate"], run.config["group"]) == (5.0, "([ab])")
+    assert shlex.split(train_longer(read_plan(tmp_path / "out" / "plan.json"), "rotation", run.folder))[-4:] == [
+        "--frame-rate", "5.0", "--group", "([ab])",
+    ]  # fmt: skip
+    advise(tmp_path / "films", **words)
+    monkeypatch.setattr("selfsup.advice.advise.open_material", None)
+    for other in (None, 10.0):
+        with pytest.raises(InputError, match=f"was started with frame-rate 5.0, now {other} was given"):
+            advise(tmp_path / "films", **{**words, "frame_rate": other})
+
+
+def test_frames_in_folders_have_a_rate_for_those_who_read_clips(tmp_path: Path):
+    """As in pretrain, which refuses it where such frames are images."""
+    from selfsup.advice.bench import Workbench
+
+    film = moving.squares(4)
+    names = [f"{number:03}" for number in range(len(film.pixels))]
+    kept = [tmp_path / name for name in names]
+    of_folders = ImageStore(film.pixels, names, names, [], [], "film", kept, clips=film.clips)
+    of_videos = replace(of_folders, sources=[None] * len(names))
+
+    for images, rates in ((of_folders, [None, 25.0]), (of_videos, [25.0, 25.0])):
+        bench = Workbench(images, None, None, {"frame_rate": 25.0}, {})
+        assert [bench._settings_of(name)["frame_rate"] for name in ("rotation", "shuffle")] == rates
+
+
+def test_images_have_no_frame_rate(tmp_path: Path):
+    with pytest.raises(InputError, match="A frame rate of 5 was asked for, but what is read of the array is no videos"):
+        short(tmp_path / "out", tmp_path / "cache", frame_rate=5.0)
 
 
 @pytest.mark.parametrize(

@@ -470,4 +470,5 @@ def test_measured_times_do_not_enter_the_fingerprint():
     """A plan timed on a slow day asks the same question."""
     assert plan().fingerprint() == plan(seconds_per_step={"rotation": 9.0}).fingerprint()
     assert plan().fingerprint() != plan(image_size=64).fingerprint()
+    assert plan().fingerprint() != plan(frame_rate=5.0).fingerprint()
     assert measured(("rotation",)).threads == np.int64(1)

@@ -16,6 +16,7 @@ from selfsup.advice.plan import (
 )
 from selfsup.advice.supervision import plan_supervised, read_supervised, supervised_seconds
 from selfsup.data.images import open_images
+from selfsup.data.rounds import Rounds
 from selfsup.errors import InputError
 
 COLOURFUL = FolderFacts(1000, 64, gray=False)
@@ -104,6 +105,17 @@ def test_a_misspelled_method_is_a_sentence():
 
 def test_a_budget_buys_steps():
     assert fix_steps("10s", {"rotation": 0.04, "simclr": 60.0}) == {"rotation": 250, "simclr": 1}
+
+
+def test_what_rounds_take_is_forecast():
+    """Half of the budget goes into what comes before the first step: half as many steps, and the same time."""
+    plain = measured(("rotation",))
+    dear = plain._replace(rounds={"rotation": Rounds(100, before=5.0)})
+
+    made, other = (make_plan(ASKED, DESCRIBED, ["rotation"], {}, one, exam()) for one in (plain, dear))
+
+    assert (made.steps, other.steps) == ({"rotation": 100}, {"rotation": 50})
+    assert made.forecast["pretraining_minutes"] == other.forecast["pretraining_minutes"] == 0.5
 
 
 def test_a_plan_is_read_as_it_was_written(tmp_path: Path):

@@ -86,6 +86,23 @@ def test_films_of_which_a_part_is_tested_leave(tmp_path):
     assert said[0].startswith("6 of 9 clips")
 
 
+@pytest.mark.parametrize("rate", [30.0, 5.0])
+def test_parts_are_found_at_other_rates_too(tmp_path, rate):
+    """Test clips have 10 frames a second; what is pretrained on may have more or fewer."""
+    for seed in range(4):
+        frames = _walk(180, seed)
+        write_film(tmp_path / "films" / f"{seed}.mp4", frames, rate=30)
+        write_film(tmp_path / "films" / f"other{seed}.mp4", _walk(180, 50 + seed), rate=30)
+        write_film(tmp_path / "cuts" / f"{seed}.avi", frames[60:126], rate=30, codec="mjpeg", layout="yuvj420p")
+    words = {"store_size": SIDE, "cache": tmp_path / "c", "min_images": 1}
+    images = open_images(tmp_path / "films", SIDE, frame_rate=rate, **words)
+    test = open_images(tmp_path / "cuts", SIDE, **words)
+
+    kept, _ = without_test(images, test, frame_rate=rate)
+
+    assert images.select(kept).clips.names == tuple(f"other{n}.mp4" for n in range(4))
+
+
 def test_films_of_the_same_room_stay(tmp_path):
     """What moves before the same wall is another thing, or nothing: such films are pretrained on."""
     for seed in range(6):
@@ -129,6 +146,17 @@ def test_members_of_test_groups_leave_by_their_clips(films):
 
     assert set(images.clips.names) - set(images.select(alone).clips.names) == {"b/11.mkv"}
     assert {name.split("/")[1][0] for name in images.select(members).clips.names} == set("023456789")
+
+
+def test_groups_reach_the_clips_to_pretrain_on(films):
+    """Clips of one group are no negatives of each other; a pattern that is for the labels alone does no harm."""
+    material = opened(films, group=r"/(\d)\d?\.mkv")
+    clips, named = material.images.clips, opened(films, group="^(a)/1").group
+    source = clips.source[clips.starts[:-1]]
+
+    assert material.group == r"/(\d)\d?\.mkv"
+    assert len(set(source.tolist())) == len({name.split("/")[1][0] for name in clips.names}) < clips.count
+    assert named in (None, "^(a)/1")
 
 
 def test_methods_that_read_clips_are_ruled_out_on_still_images(films, tmp_path):

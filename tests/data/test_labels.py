@@ -155,7 +155,10 @@ def test_tables(tmp_path, header, delimiter):
     assert data.classes == ["cat", "dog"]
     assert told(data)["img/3 ž.png"] == ("cat", "")
     assert data.groups.tolist() == [0, 0, 2, 2, 4, 4]
-    assert any("1 of 7 files named in labels.csv do not exist: img/gone.png" in note for note in data.notes)
+    assert any(
+        "1 of 7 files named in labels.csv cannot be used, as the file is missing: img/gone.png" in note
+        for note in data.notes
+    )
 
 
 def test_tables_of_other_shapes(tmp_path):
@@ -203,7 +206,7 @@ def test_a_line_that_comes_twice_counts_once(tmp_path):
     assert [row.path for row in rows] == [*(f"img/{n}.png" for n in range(6)), "gone.png"]
     assert rows[1].group == "p1"
     assert len(data.images) == len(data.labels) == 6
-    assert any("1 of 7 files named in x.csv do not exist" in note for note in data.notes)
+    assert any("1 of 7 files named in x.csv cannot be used, as the file is missing" in note for note in data.notes)
 
 
 def test_a_table_and_its_folder_have_stores_of_their_own(tmp_path):

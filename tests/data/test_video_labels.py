@@ -13,6 +13,7 @@ from selfsup.data.images import open_images
 from selfsup.data.labels import open_labelled, test_split
 from selfsup.data.splits import LabelledImages
 from selfsup.data.store import ImageStore
+from selfsup.errors import InputError
 
 
 def opened(root, **words) -> LabelledImages:
@@ -73,6 +74,18 @@ def test_a_group_pattern_joins_clips(films):
     assert len(set(data.groups[tens].tolist())) == 1
 
 
+def test_what_is_too_few_is_called_clips(tmp_path):
+    """A class with one, and all of them."""
+    for name in ("a/1", "b/2"):
+        write_film(tmp_path / f"films/{name}.mkv", drifting(6, int(name[-1])))
+    with pytest.raises(InputError, match="only 2 usable clips; at least 4 are needed"):
+        opened(tmp_path / "films")
+
+    for number in (3, 5):
+        write_film(tmp_path / f"films/a/{number}.mkv", drifting(6, number))
+    assert "1 classes have a single clip (b), which cannot be learned and tested." in opened(tmp_path / "films").notes
+
+
 def test_the_same_film_saved_again_stays_beside_it(films):
     """A copy in another size and codec is one with its original; clips of one camera that stands still are not."""
     write_film(films / "a/copy.mp4", [np.kron(f, np.ones((2, 2, 1), np.uint8)) for f in drifting(8, 4)])
@@ -98,11 +111,16 @@ def test_series_in_one_folder_stay_together(tmp_path):
         folder.mkdir(parents=True, exist_ok=True)
         for number, frame in enumerate(drifting(6, seed)):
             Image.fromarray(frame).save(folder / f"{'xy'[seed // 2 % 2]}{number}.png")
+    for number, frame in enumerate(drifting(6, 9)):  # of no class, and the first
+        Image.fromarray(frame).save(tmp_path / "frames" / f"A{number}.png")
 
     data = opened(tmp_path / "frames", wanted="either")
     images = opened(tmp_path / "frames")
 
     assert (len(data), len(np.unique(data.groups))) == (8, 4)
+    assert data.seen.clips.names == tuple(data.images.names)
+    pool, test = (set(data.groups[part].tolist()) for part in test_split(data))
+    assert (len(pool), len(test), pool & test) == (2, 2, set())
     assert not any("repeat" in note for note in data.notes)
     assert (len(images), images.frames) == (48, None)
 
@@ -149,6 +167,36 @@ def test_a_table_names_videos(films):
 
     assert (data.classes, len(data), len(test)) == (["even", "odd"], 16, 6)
     assert all(int(data.images.names[n].split("/")[-1].split(".")[0]) > 11 for n in test)
+
+
+def test_a_table_names_folders_of_frames(tmp_path):
+    """As rendering writes it: a row is a clip, its label, group and split those of all its series of frames."""
+    rows = ["clip,label,group,split"]
+    for seed in range(8):
+        folder = tmp_path / "frames" / "rgb" / f"{seed:03}"
+        folder.mkdir(parents=True)
+        for number, frame in enumerate(drifting(6, seed)):
+            Image.fromarray(frame).save(folder / f"{'left' if seed == 3 and number < 3 else 'x'}{number}.png")
+        rows.append(f"rgb/{seed:03}{'/' * (seed % 2)},{'ab'[seed % 2]},g{seed // 2},{'test' if seed > 5 else 'train'}")
+    (tmp_path / "frames" / "rgb" / "999").mkdir()
+    rows += ["rgb/999,a,,", "rgb/777,a,,"]
+    (tmp_path / "frames" / "labels.csv").write_text("\n".join(rows))
+
+    data = opened(tmp_path / "frames" / "labels.csv", wanted="either")
+    images = opened(tmp_path / "frames" / "labels.csv")
+
+    expected = [f"rgb/{seed:03}" for seed in (0, 1, 2)] + ["rgb/003/left*.png", "rgb/003/x*.png"]
+    assert data.images.names == [*expected, *(f"rgb/{seed:03}" for seed in (4, 5, 6, 7))]
+    assert [data.classes[label] for label in data.labels] == list("ababbabab")
+    assert [data.groups.tolist().count(group) for group in data.groups] == [2, 2, 3, 3, 3, 2, 2, 2, 2]
+    assert sorted(test_split(data)[1].tolist()) == [7, 8]
+    assert "1 of 10 files named in labels.csv cannot be used, as the file is missing: rgb/777." in data.notes
+    assert (
+        "1 of 10 files named in labels.csv cannot be used, as the folder holds no images and no videos: rgb/999."
+        in data.notes
+    )
+    assert (len(images), images.frames) == (48, None)
+    assert np.bincount(images.labels).tolist() == [24, 24]
 
 
 def test_moving_scenes_have_a_class_for_each_clip(tmp_path):

@@ -21,7 +21,7 @@ from selfsup.methods.jigsaw import Jigsaw
 from selfsup.methods.rotation import Rotation
 from selfsup.methods.simclr import SimCLR
 from selfsup.networks.encoders import build_encoder
-from selfsup.run import Run
+from selfsup.run import Run, write_yaml
 
 COUNT = 512
 
@@ -208,6 +208,19 @@ def test_what_cannot_be_audited_gets_one_sentence(tmp_path: Path) -> None:
         file.unlink()
     with pytest.raises(InputError, match="has no checkpoint"):
         selfsup.audit(run, smooth(), count=COUNT)
+
+
+@pytest.mark.parametrize(
+    ("method", "why"),
+    [("shuffle", "frames of clips"), ("tracking", "frames of clips"), ("synthetic", "rendered scenes")],
+)
+def test_what_asks_of_no_single_image_says_why_and_what_to_do(method: str, why: str, tmp_path: Path) -> None:
+    """Before any image is opened."""
+    config = {"method": method, "encoder": "small", "image_size": 32, "store_size": 36, "seed": 0, "resolved": {}}
+    write_yaml(tmp_path / "config.yaml", config)
+
+    with pytest.raises(InputError, match=f"and {method} asks .*{why}.*selfsup evaluate RUN --labels FOLDER"):
+        selfsup.audit(Run(tmp_path), tmp_path / "missing", count=COUNT)
 
 
 def test_interval_is_students() -> None:

@@ -31,6 +31,18 @@ def built(folder: Path, **arguments) -> GeneratedAET:
     return GeneratedAET(build_encoder("small", SIZE, seed=0), generator=folder, **arguments)
 
 
+def test_labels_come_in_with_the_generator(tmp_path: Path) -> None:
+    """If its encoder has them: this one then has them too, and a sentence says so."""
+    space = code_space(SIZE, CODES)
+    write_code_space(space, tmp_path)
+    assert built(tmp_path).remarks == ()
+    space.encoder.labels = "used"
+    write_code_space(space, tmp_path)
+    method = built(tmp_path)
+    assert "Labels come in with the generator" in method.remarks[0]
+    assert method.encoder.labels == "used"
+
+
 def batch(count: int = 16, step: int = 0) -> Batch:
     generator = torch.Generator().manual_seed(step)
     coarse = torch.rand(count, 3, 5, 5, generator=generator)

@@ -14,7 +14,7 @@ from selfsup.data.images import open_images
 from selfsup.errors import InputError
 from selfsup.method import Batch, Objective
 from selfsup.methods.superresolution import SuperResolution
-from selfsup.networks.encoders import build_encoder, save_encoder
+from selfsup.networks.encoders import build_encoder, load_encoder, save_encoder
 from selfsup.networks.srgan import Placed, SRDiscriminator
 from selfsup.training import checkpoint
 from selfsup.training.loop import autocast_of, train
@@ -157,12 +157,17 @@ def test_named_run_is_looked_through_and_stays_as_it_is(tmp_path: Path) -> None:
 
 
 def test_labels_are_announced(tmp_path: Path) -> None:
-    """With VGG's features a sentence says that labels come in."""
+    """With VGG's features a sentence says that labels come in; they come in again with what was learned so."""
     from selfsup.networks.content import VGG19
 
     save_file(VGG19().state_dict(), tmp_path / "vgg.safetensors")
-    (remark,) = superresolution(content=str(tmp_path / "vgg.safetensors")).remarks
-    assert "trained on labels" in remark
+    method = superresolution(content=str(tmp_path / "vgg.safetensors"))
+    assert "Labels come in with" in method.remarks[0]
+    save_encoder(method.encoder, tmp_path / "run")
+    again = superresolution(content=str(tmp_path / "run" / "encoder.safetensors"))
+    assert "Labels come in with" in again.remarks[0]
+    assert load_encoder(tmp_path / "run").labels == again.encoder.labels == "used"
+    assert superresolution().encoder.description().get("labels") is None
 
 
 def test_paper_networks_stand_behind_the_encoder() -> None:

@@ -267,10 +267,11 @@ def test_a_run_reads_a_folder_of_scenes_beside_images(tmp_path: Path) -> None:
         np.save(tmp_path / f"renders/depth/{n}.npy", seen["depth"][n])
         np.save(tmp_path / f"renders/contour/{n}.npy", seen["contours"][n, 0] + np.eye(SIZE))
     images = (255 * batch_of(160, SIZE).images.numpy()).astype(np.uint8)
-    run = pretrain(
-        "synthetic", images, out=tmp_path / "run", image_size=SIZE, scenes=str(tmp_path / "renders"), steps=2,
-        batch_size=16, pool=8, cache=tmp_path / "cache", device="cpu", threads=1,
-    )  # fmt: skip
+    settings: dict[str, Any] = {
+        "out": tmp_path / "run", "image_size": SIZE, "scenes": str(tmp_path / "renders"), "steps": 2,
+        "batch_size": 16, "pool": 8, "cache": tmp_path / "cache", "device": "cpu", "threads": 1,
+    }  # fmt: skip
+    run = pretrain("synthetic", images, **settings)
     summary = json.loads((run.folder / "summary.json").read_text())
     assert summary["headline"]["name"] == "explained"
     assert math.isfinite(summary["headline"]["value"])
@@ -279,6 +280,9 @@ def test_a_run_reads_a_folder_of_scenes_beside_images(tmp_path: Path) -> None:
     named = {name for row in rows for name in row.get("metrics", {})}
     assert {"domain_accuracy", "depth_error", "depth_error_blind", "contour_error"} <= named
     assert "normal_degrees" not in named
+    np.save(tmp_path / "renders/depth/0.npy", seen["depth"][0] + 1)
+    with pytest.raises(InputError, match="have changed"):
+        pretrain("synthetic", images, **settings)
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,9 @@ from selfsup.networks.triplets import compare, ranking
 from selfsup.tracks import tracks_of
 from selfsup.training.loop import autocast_of, train
 
+AS_IT_IS: dict[str, float] = {"strength": 0.0, "grayscale": 0.0}
+"""Settings with which a patch keeps its colours."""
+
 
 def tracking(size: int = 32, encoder: str = "small", sees: str = "colour", **settings: object) -> Tracking:
     """Give a method in training mode."""
@@ -44,7 +47,7 @@ def test_frames_are_the_ends_of_a_track_of_the_clip_dealt() -> None:
 
 def test_patches_lie_where_the_thing_was_tracked_to() -> None:
     """What is cut shows the square in its middle, in the first frame and in the last, brought to the encoder's size."""
-    method, film = started(flip=False, patch=0.4), moving.squares()
+    method, film = started(flip=False, patch=0.4, **AS_IT_IS), moving.squares()
     batch = moving.batch(method, film, 24)
     side = film.pixels.shape[-1]
     row, column = torch.meshgrid(torch.arange(side) + 0.5, torch.arange(side) + 0.5, indexing="ij")
@@ -60,12 +63,49 @@ def test_patches_lie_where_the_thing_was_tracked_to() -> None:
 
 def test_half_of_the_patches_are_mirrored_each_on_its_own() -> None:
     """Of a pair both, one or none are mirrored, as often."""
-    method = started(patch=0.4)
+    method = started(patch=0.4, **AS_IT_IS)
     batch = moving.batch(method, moving.squares(), 200)
     column = torch.arange(36.0).expand(200, 2, 3, 36, 36) / 36
     patches = method.patches(batch._replace(images=column))
     mirrored = (patches[:, 0, 0, 0] > patches[:, 0, 0, -1]).view(200, 2).sum(1)
     assert mirrored.bincount().tolist() == pytest.approx([50, 100, 50], abs=25)
+
+
+def test_colours_of_the_two_patches_change_each_on_its_own() -> None:
+    """Of one plain colour in all frames, patches get colours of their own, partners too; some are gray."""
+    method = started(grayscale=0.25)
+    batch = moving.batch(method, moving.squares(), 200)
+    plain = torch.tensor([0.6, 0.3, 0.45]).view(3, 1, 1).expand_as(batch.images)
+    colours = method.patches(batch._replace(images=plain)).mean((2, 3))
+    spread = colours.amax(1) - colours.amin(1)
+    assert (spread < 1e-5).float().mean().item() == pytest.approx(0.25, abs=0.06)
+    kept = (colours - torch.tensor([0.6, 0.3, 0.45])).abs().amax(1) < 1e-3
+    assert kept.float().mean().item() == pytest.approx(0.75 * 0.2, abs=0.05)
+    one, other = colours.unflatten(0, (-1, 2)).unbind(1)
+    assert torch.corrcoef(torch.stack([one[:, 0], other[:, 0]]))[0, 1].abs() < 0.25
+    unchanged = started(**AS_IT_IS).patches(batch._replace(images=plain))
+    torch.testing.assert_close(unchanged, plain[0, 0].mean((1, 2)).view(1, 3, 1, 1).expand_as(unchanged))
+
+
+def test_parts_of_a_patch_lie_inside_it() -> None:
+    """With `crop_min` a view shows a box inside the tracked one, never less of its area, of places of its own."""
+    whole = started(patch=0.4, flip=False, **AS_IT_IS)
+    method = started(patch=0.4, flip=False, crop_min=0.3, **AS_IT_IS)
+    batch = moving.batch(method, moving.squares(), 100)
+    side = batch.images.shape[-1]
+    row, column = torch.meshgrid(torch.arange(side) + 0.5, torch.arange(side) + 0.5, indexing="ij")
+    maps = batch._replace(images=torch.stack([row, column, row * 0]).expand(100, 2, -1, -1, -1))
+    (low, high), (least, most) = (
+        (patches.amin((2, 3))[:, :2], patches.amax((2, 3))[:, :2])
+        for patches in (method.patches(maps), whole.patches(maps))
+    )
+    assert (low >= least - 0.6).all()
+    assert (high <= most + 0.6).all()
+    shares = ((high - low) * 32 / 31).prod(1) / (0.4 * side) ** 2
+    assert 0.25 < shares.min() < 0.4
+    assert 0.9 < shares.max() < 1.1
+    one, other = ((low + high) / 2 - (least + most) / 2).unflatten(0, (-1, 2)).unbind(1)
+    assert (one - other).abs().amax(1).median() > 0.5
 
 
 def test_held_out_clips_have_tracks_of_their_own() -> None:
@@ -115,14 +155,14 @@ def test_metrics_and_chance_by_loops(loss: str) -> None:
 
 def test_hard_negatives_come_after_the_first_third() -> None:
     """Until a third of training negatives are drawn from all, then half of them from the most similar."""
-    method = started(negatives=2, flip=False).eval()
+    method = started(negatives=2, flip=False, **AS_IT_IS).eval()
     batch = moving.batch(method, moving.squares(), 32)
     with torch.no_grad():
         one, other = method.head(method.encoder.vector(method.patches(batch))).unflatten(0, (-1, 2)).unbind(1)
         compared = compare(one, other, batch.extra["source"][:, 0])
         for progress, hard in ((0.0, 0.0), (0.33, 0.0), (0.34, 0.5), (0.9, 0.5)):
             torch.manual_seed(3)
-            torch.rand(32, 2)  # the mirrors
+            method.patches(batch)  # draws the views
             expected = ranking(compared, 0.5, 2, hard)
             torch.manual_seed(3)
             (objective,) = method.losses(batch._replace(progress=progress))
@@ -146,7 +186,7 @@ def test_clips_of_one_video_are_never_negatives() -> None:
 def test_pairs_of_other_clips_are_told_apart() -> None:
     """A few steps bring tracked patches together and others away, on clips that were never seen too."""
     film, steps = moving.squares(16, seed=2), 20
-    method = started(film=film)
+    method = started(film=film, **AS_IT_IS)
     unseen = moving.squares(8, seed=3)
     unseen = unseen._replace(clips=replace(unseen.clips, source=unseen.clips.source + 100))
     before = on(method, unseen)
@@ -184,7 +224,7 @@ def test_works_at_any_size_with_any_network(size: int, encoder: str, loss: str) 
 
 def test_the_gray_model_sees_no_colour() -> None:
     """With `lightness` a patch and its gray picture give the same vectors."""
-    method = started(sees="lightness", flip=False).eval()
+    method = started(sees="lightness", flip=False, **AS_IT_IS).eval()
     batch = moving.batch(method, moving.squares(), 4)
     colours = torch.tensor([0.6, 0.3, 0.45]).view(3, 1, 1).expand_as(batch.images)
     light = method.encoder.vector(method.patches(batch._replace(images=colours)))
@@ -203,6 +243,13 @@ def test_what_it_found_is_said() -> None:
     assert "of 12 tracks hold, in 2 of 3 clips; the other 1 are not learned from" in method.remarks[0]
     frames = method.moments(still.clips, np.full(50, 30), np.random.default_rng(0))
     assert set(still.clips.clip[frames].ravel().tolist()) == {0, 2}
+
+
+def test_patches_of_few_pixels_are_remarked_on() -> None:
+    """Half of 36 pixels are enlarged to 32; with the store that is named they would not be."""
+    words = "Patches have a side of 18 pixels of what is stored and are enlarged to 32; --store-size 64 or more"
+    assert words in started().remarks[1]
+    assert len(started(film=moving.squares(3, side=64)).remarks) == 1
 
 
 def one_source(film: moving.Film) -> Clips:
@@ -228,6 +275,9 @@ def test_what_it_cannot_use_is_said() -> None:
         ({"margin": 0.0}, "takes margin from 0.001 to 2, got 0"),
         ({"patch": 1.0}, "takes patch from 0.1 to 0.9, got 1"),
         ({"hard": 2.0}, "takes hard from 0 to 1, got 2"),
+        ({"strength": -1.0}, "takes strength from 0 to 2.5, got -1"),
+        ({"grayscale": 1.5}, "takes grayscale from 0 to 1, got 1.5"),
+        ({"crop_min": 0.0}, "takes crop_min from 0.001 to 1, got 0"),
         ({"negatives": 0}, "takes negatives from 1, got 0"),
     ],
 )

@@ -25,7 +25,7 @@ def test_features_of_a_run_are_frozen(run: Path) -> None:
         features = load_features(place, 32).train()
         assert not any(module.training for module in features.modules())
         assert not any(parameter.requires_grad for parameter in features.parameters())
-        assert not features.labels
+        assert features.labels == "none"
     images = torch.rand(2, 3, 32, 32, requires_grad=True)
     maps = features(images)
     expected = build_encoder("small", 32, seed=3).eval().stages(images)
@@ -39,7 +39,7 @@ def test_vgg_is_known_by_its_tensors(tmp_path: Path) -> None:
     network = VGG19()
     save_file({**network.state_dict(), "classifier.weight": torch.zeros(2)}, tmp_path / "vgg19.safetensors")
     features = load_features(tmp_path / "vgg19.safetensors", 32)
-    assert features.labels
+    assert features.labels == "used"
     assert [name for name in network.state_dict() if name.endswith("34.weight")] == ["features.34.weight"]
     images = torch.rand(1, 3, 32, 32)
     (found,) = features(images)

@@ -1,5 +1,8 @@
 """What processes share, seen from two of them: rows, gathers with their gradients, averages of gradients."""
 
+from pathlib import Path
+from time import sleep
+
 import pytest
 import torch
 import torch.multiprocessing as mp
@@ -58,6 +61,12 @@ def _one_of_two(rank: int, folder: str) -> None:
         "any": torch.tensor([processes.any_of(rank == 1, torch.device("cpu")), processes.any_of(False, own.device)]),
         "broadcast": processes.broadcast(torch.tensor([5.0 + rank])),
     }
+    with processes.alone():
+        found["alone"] = torch.tensor([processes.count(), processes.rank()])
+    with processes.first_alone():
+        found["written before"] = torch.tensor([(Path(folder) / str(other)).exists() for other in range(2)])
+        sleep(0.3 * (rank == 0))
+        (Path(folder) / str(rank)).touch()
     save_file({name: value.contiguous() for name, value in found.items()}, f"{folder}/{rank}.safetensors")
     processes.barrier()  # who leaves first may bring the other down
     processes.stop()
@@ -102,6 +111,13 @@ def test_averages_flags_and_broadcasts_are_the_same_everywhere(seen):
         assert one["average"].tolist() == [1.0, 1.5]
         assert one["any"].tolist() == [True, False]
         assert one["broadcast"].tolist() == [5.0]
+
+
+def test_the_first_writes_what_the_others_then_read(seen):
+    """However long it takes; and what a process does alone waits for nobody."""
+    assert seen[0]["written before"].tolist() == [False, False]
+    assert seen[1]["written before"][0]
+    assert [one["alone"].tolist() for one in seen] == [[1, 0], [1, 0]]
 
 
 def test_one_process_alone_changes_nothing():

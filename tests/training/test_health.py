@@ -1,9 +1,13 @@
 """Health: what is said of a run from its rows, without labels."""
 
+import numpy as np
 import pytest
 import torch
 
-from selfsup.training.health import feature_spread, findings
+from selfsup.data.store import ImageStore
+from selfsup.methods.rotation import Rotation
+from selfsup.networks.encoders import build_encoder
+from selfsup.training.health import examine, feature_spread, findings
 
 LEARNED = {"headline": {"name": "accuracy", "value": 0.7, "chance": 0.25, "rises": True, "held_out_images": 500}}
 
@@ -23,11 +27,32 @@ def test_isotropic_features_are_spread_evenly() -> None:
 
 
 def test_rank_counts_directions() -> None:
-    """Two equally strong directions of eight are two."""
+    """Two equally strong directions of eight are two, around whatever mean."""
     features = torch.zeros(100, 8)
-    features[:50, 0] = 1
-    features[50:, 1] = 1
+    features[:50] = torch.eye(8)[0] * torch.tensor([1.0, -1.0]).repeat(25)[:, None]
+    features[50:] = torch.eye(8)[1] * torch.tensor([1.0, -1.0]).repeat(25)[:, None]
     assert feature_spread(features)["rank"] == pytest.approx(2, abs=0.01)
+    assert feature_spread(features + 20)["rank"] == pytest.approx(2, abs=0.01)
+
+
+def test_a_common_mean_is_no_collapse_and_an_encoder_that_sees_nothing_is() -> None:
+    """Features 20 times further from 0 than from each other still differ in all directions; of a constant, none do."""
+    method = Rotation(build_encoder("small", 32, seed=0))
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 3, 32, 32), dtype=np.uint8)
+    names = [str(number) for number in range(64)]
+    images = ImageStore(pixels, names, names, [], [], "", [None] * 64)
+
+    def said(spread: dict[str, float]) -> str:
+        return findings(rows([2.0, 1.0], **spread), LEARNED, 0.1)[0]["text"]
+
+    spread = torch.randn(256, 128, generator=torch.Generator().manual_seed(0))
+    assert "Nothing unusual" in said(feature_spread(spread + 20))
+    assert "few directions" in said(feature_spread(spread[:, :1] * spread[0] + 5))
+    for parameter in method.encoder.parameters():
+        parameter.data.zero_()
+    seen = examine(method, images, 16, torch.device("cpu"))
+    assert "collapsed" in said({name: seen[name] for name in ("feature_std", "rank", "width")})
+    assert "collapsed" in said(feature_spread(torch.ones(256, 128) + 1e-4 * spread))
 
 
 def test_healthy_run_is_called_healthy() -> None:
@@ -40,7 +65,7 @@ def test_healthy_run_is_called_healthy() -> None:
     [
         ([2.0, 1.0], LEARNED, 0.0, {}, "learning rate is 0"),
         ([2.0, 1.0], {"headline": {**LEARNED["headline"], "value": 0.26}}, 0.1, {}, "not learned"),
-        ([2.0, 1.0], LEARNED, 0.1, {"feature_std": 0.01}, "collapsed"),
+        ([2.0, 1.0], LEARNED, 0.1, {"feature_std": 0.004}, "collapsed"),
         ([2.0, 1.0], LEARNED, 0.1, {"rank": 1.5}, "few directions"),
         ([1.0, 2.0], LEARNED, 0.1, {}, "loss rose"),
         ([2.0, 1.0], {**LEARNED, "waiting": 0.6}, 0.1, {}, "waited for data"),

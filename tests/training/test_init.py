@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 import torch.multiprocessing as mp
+from safetensors.torch import save_file
 from torch import Tensor
 
 from selfsup import processes
@@ -40,6 +41,30 @@ def test_filters_are_made_from_training_images(how: str) -> None:
     initialise(expected, center(few, 32), how, 4)  # type: ignore[arg-type]
     found = build(prepared.settings, prepared.images).method.encoder
     assert equal(found.state_dict(), expected.state_dict())
+
+
+@pytest.mark.parametrize(
+    ("labels", "says"),
+    [("used", "Labels come in with the weights"), ("unknown", "if labels were used, they come in"), ("none", None)],
+)
+def test_labels_come_in_with_weights_and_are_handed_on(tmp_path: Path, labels: str, says: str | None) -> None:
+    """From the file of one run into the next, which says so; the untrained network has none."""
+    first = build_encoder("small", 32, seed=1)
+    if labels == "unknown":  # weights that others made
+        save_file(first.inner.state_dict(), tmp_path / "given.safetensors")
+    else:
+        first.labels = labels
+        write_weights(first, tmp_path / "given.safetensors")
+
+    run = pretrain("rotation", pictures(), out=tmp_path / "run", init=tmp_path / "given.safetensors", steps=1, **QUICK)
+
+    notes = [row["text"] for row in run.summary["health"] if "abels" in row["text"]]
+    assert len(notes) == (says is not None)
+    assert says is None or says in notes[0]
+    assert load_encoder(run.folder).labels == labels
+    assert load_encoder(run.folder / "untrained.safetensors").labels == "none"
+    prepared = prepare("rotation", pictures(), init=run.folder / "encoder.safetensors", steps=1, **QUICK)
+    assert bool(build(prepared.settings, prepared.images).method.remarks) is (says is not None)
 
 
 def test_the_untrained_network_beside_it_has_the_same_filters(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 
 from selfsup.clips import described
+from selfsup.data.grouping import grouped
 from selfsup.data.images import open_images
 from selfsup.data.store import ImageStore
 from selfsup.errors import InputError, Interrupted, TrainingFailed
@@ -23,7 +24,8 @@ from selfsup.progress import Silent
 from selfsup.run import Run
 from selfsup.training import outcome
 from selfsup.training import pretrain as module
-from selfsup.training.prepare import fingerprint_of, forecast, hold_out, prepare
+from selfsup.training.held_out import hold_out
+from selfsup.training.prepare import fingerprint_of, forecast, prepare
 from selfsup.training.pretrain import pretrain
 
 QUICK = {"threads": 1, "precision": "float32", "layout": "contiguous", "batch_size": 8, "image_size": 32}
@@ -190,6 +192,17 @@ def test_batch_shrinks_for_few_images_and_says_so(pictures: np.ndarray) -> None:
     assert any("16 instead of 128" in note for note in prepared.notes)
 
 
+def test_frames_are_called_frames(pictures: np.ndarray) -> None:
+    """Where batches shrink, and where too few are there to hold some out."""
+    images = open_images(pictures[:40], 32)
+    clips = described(images.pixels, np.arange(40) // 10, np.arange(40) % 10 / 10, np.arange(40) // 10, list("abcd"))
+
+    notes = prepare("rotation", replace(images, clips=clips), steps=1, **{**QUICK, "batch_size": 128}).notes  # type: ignore[arg-type]
+
+    assert "The batch is 8 instead of 128 frames, because there are only 40 usable frames." in notes
+    assert "40 frames are too few for some to be held out; the task is judged by what was trained on." in notes
+
+
 def test_held_out_images_do_not_depend_on_the_order(pictures: np.ndarray) -> None:
     """They are chosen by content, and never trained on."""
     images = open_images(pictures, 32)
@@ -222,17 +235,63 @@ def test_where_all_videos_are_long_the_shortest_is_held_out_or_none(pictures: np
     images = open_images(np.concatenate([pictures, pictures[::-1]])[:440], 32)
 
     def held(*lengths: int) -> list[int]:
-        source = np.repeat(np.arange(len(lengths)), lengths)
-        clips = described(images.pixels, source, np.arange(440) / 10, source, [str(n) for n in range(len(lengths))])
+        clip = np.repeat(np.arange(len(lengths)), lengths)
+        source = 2 * clip + 1  # of a selection numbers are missing
+        clips = described(images.pixels, clip, np.arange(440) / 10, source, [str(n) for n in range(len(lengths))])
         store = replace(images, clips=clips)
         notes = prepare("rotation", store, steps=1, **QUICK).notes  # type: ignore[arg-type]
         rest, kept = hold_out(store)
         assert len(rest) + len(kept) == 440
         assert any("No video is short enough" in note for note in notes) == (len(kept) == 0)
-        return [] if kept.clips is None else sorted(set(kept.clips.source.tolist()))
+        return [] if kept.clips is None else sorted(set((kept.clips.source // 2).tolist()))
 
     assert held(80, 70, 90, 100, 100) == [1]
+    assert held(176, 176, 88) == [2]
+    assert held(11, 418, 11) == [0, 2]
     assert held(110, 110, 110, 110) == []
+
+
+def test_what_belongs_together_is_held_out_together(pictures: np.ndarray, tmp_path: Path) -> None:
+    """Clips of a film and images of a patient are on one side; too large a group is said to be."""
+    names = [f"film{number // 40}/{number:03}.png" for number in range(440)]
+    for name, image in zip(names, np.concatenate([pictures, 255 - pictures[:200]]), strict=True):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.fromarray(image.transpose(1, 2, 0)).save(tmp_path / name)
+    images = open_images(tmp_path, 32, cache=tmp_path / "cache")
+    clip = np.repeat(np.arange(44), 10)
+    titles = [f"film{number // 4}/{number}" for number in range(44)]
+    clips = described(images.pixels, clip, np.arange(440) % 10 / 10, clip, titles)
+
+    for store in (images, replace(images, clips=clips)):
+        said = [prepare("rotation", store, steps=1, group=way, **QUICK) for way in (r"(film\d+)", r"(film\d)", "film")]  # type: ignore[arg-type]
+        for prepared in said[:2]:
+            sides = [{name.split("/")[0] for name in part.names} for part in (prepared.images, prepared.held_out)]
+            assert not sides[0] & sides[1]
+        assert len(said[0].held_out) == 40
+        assert {name.split("/")[0] for name in said[1].images.names} >= {"film1", "film10"}
+        assert len(said[2].held_out) == 0
+        assert [note for note in said[2].notes if "No group is small enough to be held out" in note]
+
+
+def test_another_grouping_is_another_run(pictures: np.ndarray, tmp_path: Path) -> None:
+    """A run resumes with the groups it began with, found by the same pattern in the same names."""
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for number, image in enumerate(pictures[:24]):
+        Image.fromarray(image.transpose(1, 2, 0)).save(folder / f"{'ab'[number % 2]}{number:02}.png")
+    words: dict = {"out": tmp_path / "run", "cache": tmp_path / "cache", "steps": 1, **QUICK}
+    run = pretrain("rotation", folder, group="([ab])", **words)
+
+    assert run.config["group"] == "([ab])"
+    assert pretrain("rotation", folder, group="([ab])", **words).summary == run.summary
+    for other in (None, "(a)"):
+        with pytest.raises(InputError, match=r"was started with group '\(\[ab\]\)', now"):
+            pretrain("rotation", folder, group=other, **words)
+    first, second = (open_images(folder, 32, cache=tmp_path / "cache") for _ in range(2))
+    second.names[0], second.names[-1] = second.names[-1], second.names[0]
+    assert fingerprint_of(grouped(first, "([ab])")) != fingerprint_of(grouped(second, "([ab])"))
+    with pytest.raises(InputError, match="looks at paths of files, which the array has none of"):
+        prepare("rotation", pictures, group="([ab])", **QUICK)  # type: ignore[arg-type]
 
 
 def test_held_out_clips_without_a_question_are_not_looked_at(tmp_path: Path) -> None:
@@ -261,10 +320,10 @@ def test_other_scenes_beside_the_images_are_noticed(pictures: np.ndarray) -> Non
     """A run that goes on would else learn from others."""
     images = open_images(pictures, 32)
 
-    def name(key: str) -> str:
-        return fingerprint_of(replace(images, beside=SimpleNamespace(key=key)))  # type: ignore[arg-type]
+    def name(key: str, own: ImageStore = images) -> str:
+        return fingerprint_of(replace(own, beside=SimpleNamespace(key=key)))  # type: ignore[arg-type]
 
-    assert len({fingerprint_of(images), name("one"), name("other")}) == 3
+    assert len({fingerprint_of(images), name("one"), name("other"), name("one", images.select(range(100)))}) == 4
     assert name("one") == name("one")
 
 
@@ -301,11 +360,15 @@ def test_saved_statistics_are_those_of_clean_images(finished: Run, pictures: np.
 
 def test_forecast_speaks_of_time_disk_and_memory(pictures: np.ndarray) -> None:
     """A dry run knows what a run will take."""
-    found = forecast(prepare("rotation", pictures, steps=1000, **QUICK))
+    prepared = prepare("rotation", pictures, steps=1000, **QUICK)
+    found = forecast(prepared)
     assert found["minutes"] > 0
     assert found["disk_mb"] > 0
     assert found["memory_mb"] > 0
     assert found["settings"]["steps"] == 1000
+    times = {"seconds_per_step": 0.03, "seconds_to_start": 60.0, "rounds": 3, "seconds_per_round": 20.0}
+    known = replace(prepared, resolved={**prepared.resolved, **times})
+    assert forecast(known)["minutes"] == pytest.approx(0.5 + 1 + 1)
 
 
 def test_budget_becomes_steps_before_the_first(pictures: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:

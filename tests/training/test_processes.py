@@ -19,6 +19,7 @@ from selfsup.methods.dae import DenoisingAutoencoder
 from selfsup.networks.encoders import build_encoder
 from selfsup.networks.norm import synchronize
 from selfsup.recipe import Recipe
+from selfsup.training import outcome
 from selfsup.training.loop import autocast_of, train
 from selfsup.training.pretrain import pretrain
 
@@ -137,6 +138,8 @@ def _one_of_two(rank: int, folder: str) -> None:
             save_file(state, f"{folder}/{name}-{dtype}.safetensors")
     processes.barrier()  # who leaves first may bring the other down
     processes.stop()
+    if rank > 0:
+        outcome._save = None  # type: ignore[assignment]  # two that draw delete each other's pictures
     for name, data in WHOLE.items():
         _meet(rank, folder, name)
         more = {"scenes": "scenes:64"} if name == "synthetic" else {}

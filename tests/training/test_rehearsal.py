@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from time import sleep
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from selfsup.method import Batch, Objective
 from selfsup.methods.rotation import Rotation
 from selfsup.training.prepare import prepare
-from selfsup.training.rehearsal import Rehearsal, seconds_per_step, standing_in
+from selfsup.training.rehearsal import Rehearsal, phases, seconds_per_step, standing_in
 
 QUICK = {"threads": 1, "precision": "float32", "layout": "contiguous", "batch_size": 8, "image_size": 32}
 
@@ -19,8 +20,9 @@ QUICK = {"threads": 1, "precision": "float32", "layout": "contiguous", "batch_si
 class Timed(Rehearsal):
     """A rehearsal whose steps take known times."""
 
-    def __init__(self, seconds: Iterable[float]) -> None:
+    def __init__(self, seconds: Iterable[float], changes_at: Iterable[float] = ()) -> None:
         self.seconds = iter(seconds)
+        self.phases = phases(changes_at)
 
     def step(self) -> float:
         """Give the next one."""
@@ -33,6 +35,30 @@ def test_a_step_takes_the_mean_over_phases_of_their_medians() -> None:
     seconds[7] = 100.0
     assert seconds_per_step([Timed(seconds), Timed(2 * s for s in seconds)]) == [2.0, 4.0]
     assert seconds_per_step([Timed(seconds[:7])], limit=0.0) == [2.0]
+
+
+def test_a_phase_counts_as_long_as_it_lasts() -> None:
+    """What joins at 0.95 is seen, and is a twentieth; the steps of one phase follow those of the last."""
+    late = [(k % 5 == 4) * 20.0 + 1.0 for k in range(23)]
+    other = [(k % 4 == 0) * 4.0 + 1.0 for k in range(23)]
+    assert [(p.progress, p.share) for p in phases([0.0, 0.95, 1.0])][3:] == [
+        (pytest.approx(0.85), pytest.approx(0.2)), (pytest.approx(0.975), pytest.approx(0.05)),
+    ]  # fmt: skip
+    assert seconds_per_step([Timed(late, [0.95]), Timed(other)]) == pytest.approx([2.0, 2.0])
+    assert seconds_per_step([Timed(late, [0.95]), Timed(other)], limit=0.0) == pytest.approx([2.0, 2.0])
+
+
+def test_a_discriminator_that_joins_late_is_paid_for() -> None:
+    """As much as if it joined sooner, for as long as it plays."""
+    pictures = np.random.default_rng(0).integers(0, 256, (64, 3, 32, 32), dtype=np.uint8)
+
+    def gflops(start: float) -> float:
+        words: dict[str, Any] = {**QUICK, "adversarial_from": start}
+        return float(prepare("superresolution", pictures, steps=1, **words).resolved["gflops_per_step"])
+
+    with_it, late, without = gflops(0.0), gflops(0.9), gflops(1.0)
+    assert with_it > 1.5 * without
+    assert late == pytest.approx(0.1 * with_it + 0.9 * without, rel=0.01)
 
 
 @pytest.fixture(scope="module")
@@ -93,3 +119,5 @@ def test_a_start_that_takes_long_is_counted(monkeypatch: pytest.MonkeyPatch) -> 
 
     assert Rehearsal(prepared.settings, prepared.images).rounds.before >= 0.2
     assert prepare("rotation", pictures, steps=1, **QUICK).resolved["seconds_to_start"] >= 0.2  # type: ignore[arg-type]
+    monkeypatch.setattr("selfsup.training.prepare.seconds_per_step", lambda *_, **__: [0.1])
+    assert prepare("rotation", pictures, budget="1s", **QUICK).resolved["steps"] <= 8  # type: ignore[arg-type]

@@ -46,6 +46,7 @@ def advise(
     draws: int = 3,
     pattern: str | None = None,
     group: str | None = None,
+    frame_rate: float | None = None,
     transductive: bool = False,
     reference: tuple[str, ...] = (),
     plan: Path | None = None,
@@ -76,7 +77,10 @@ def advise(
         label_budgets: labels per class to judge with, `all` for all of them.
         draws: label draws at each budget.
         pattern: regular expression with one group that finds the class in a file name, for flat folders.
-        group: regular expression with one group that finds what belongs together (patient, scene) in a file name.
+        group: regular expression with one group that finds what belongs together (patient, scene) in a file name, with
+            labels and without.
+        frame_rate: frames that are taken of each second of the videos to pretrain on; by default 10, and never more
+            than they have. Labelled clips are judged at 10.
         transductive: whether test images may be pretrained on.
         reference: safetensors files of public weights, probed as a marked reference outside the ranking; one whose
             architecture is not the encoder's is written `FILE.safetensors=resnet50`, with timm's name.
@@ -97,7 +101,7 @@ def advise(
     asked = {
         "encoder": encoder, "budget": budget, "seeds": list(range(seeds)), "finalists": finalists,
         "label_budgets": list(label_budgets), "draws": draws, "transductive": transductive,
-        "pattern": pattern, "group": group,
+        "pattern": pattern, "group": group, "frame_rate": frame_rate,
     }  # fmt: skip
     _check(asked, methods, out)
     named = open_references(reference)
@@ -110,6 +114,8 @@ def advise(
         raise InputError("No images were given; name a folder, or a --plan that names it.")
     if named and labels is None and (known is None or known.labels is None):
         raise InputError("A reference is measured with labels, and none were given; add --labels or leave it out.")
+    if known is not None and given is None:
+        refuse_changes(known, asked, methods, out)
     keep_pages()
     rules: dict[str, Any] = dict(asked) if given is None else {name: getattr(given, name) for name in asked}
     material = open_material(
@@ -118,18 +124,19 @@ def advise(
         image_size=image_size or (known.image_size if known else None),
         store_size=store_size or (known.store_size if known else None),
         label_budgets=rules["label_budgets"], draws=rules["draws"], transductive=rules["transductive"],
-        pattern=rules["pattern"], group=rules["group"], cache=cache, progress=progress,
+        pattern=rules["pattern"], group=rules["group"], frame_rate=rules["frame_rate"], cache=cache,
+        progress=progress,
     )  # fmt: skip
     bench = _bench(
         material,
         known,
         {"encoder": encoder, "device": device, "precision": precision, "layout": layout, "threads": threads},
+        rules["frame_rate"],
         progress,
     )
     references = _references(named, known, bench)
     if known is not None:
-        now = material.content() if given is not None else {**material.content(), **asked}
-        refuse_changes(known, now, methods if given is None else None, out)
+        refuse_changes(known, material.content(), None, out)
         final = known
     else:
         kept, excluded = choose_methods(methods, folder_facts(material.images, material.image_size))
@@ -174,7 +181,7 @@ def command_of(plan: Plan, out: Path) -> str:
         "labels": plan.labels, "budget": plan.budget, "methods": ",".join([*plan.methods, *plan.excluded]),
         "encoder": plan.encoder, "image-size": plan.image_size, "seeds": len(plan.seeds), "finalists": plan.finalists,
         "label-budgets": ",".join("all" if b is None else str(b) for b in plan.label_budgets), "draws": plan.draws,
-        "pattern": plan.pattern, "group": plan.group, "out": out,
+        "pattern": plan.pattern, "group": plan.group, "frame-rate": plan.frame_rate, "out": out,
         "reference": ",".join(weights.given for weights in planned_references(plan.references)) or None,
     }  # fmt: skip
     flags = [part for name, value in given.items() if value is not None for part in (f"--{name}", str(value))]
@@ -195,11 +202,13 @@ def _references(named: Sequence[Reference], known: Plan | None, bench: Any) -> l
     return planned
 
 
-def _bench(material: Material, known: Plan | None, asked: Mapping[str, Any], progress: Progress) -> Any:
+def _bench(
+    material: Material, known: Plan | None, asked: Mapping[str, Any], frame_rate: float | None, progress: Progress
+) -> Any:
     from selfsup.advice.bench import Workbench
 
     settings = {name: getattr(known, name) if known is not None else value for name, value in asked.items()}
-    settings["image_size"] = material.image_size
+    settings |= {"image_size": material.image_size, "frame_rate": frame_rate, "group": material.group}
     steps = dict(known.steps) if known else {}
     return Workbench(material.images, material.labelled, material.exam, settings, steps, progress, material.frames)
 

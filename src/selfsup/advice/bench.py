@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.flop_counter import FlopCounterMode
 
+from selfsup import methods as table
 from selfsup.advice.plan import Measured
 from selfsup.advice.public_weights import Opened, open_weights
 from selfsup.advice.references import Reference
@@ -33,7 +34,8 @@ from selfsup.networks.encoders import Encoder, build_encoder, load_encoder
 from selfsup.progress import Progress, silent
 from selfsup.run import Run
 from selfsup.training.build import NORM_IMAGES, with_clean_norms
-from selfsup.training.prepare import Prepared, hold_out, prepare
+from selfsup.training.held_out import hold_out
+from selfsup.training.prepare import Prepared, prepare
 from selfsup.training.pretrain import pretrain
 from selfsup.training.rehearsal import Rehearsal, peak_memory_mb, seconds_per_step
 
@@ -81,8 +83,15 @@ class Workbench(Bench):
             seed=seed,
             steps=self.steps[method],
             progress=self.progress,
-            **self.settings,
+            **self._settings_of(method),
         )
+
+    def _settings_of(self, method: str) -> dict[str, Any]:
+        """Give the settings of a run: to a method that reads images, frames in folders have no rate."""
+        decoded = self.images.sources[0] is None
+        if decoded or "clips" in table.load(method).reads:
+            return self.settings
+        return {**self.settings, "frame_rate": None}
 
     def cost(self, folder: Path) -> dict[str, Any]:
         """Read what a finished run cost."""
@@ -160,7 +169,7 @@ class Workbench(Bench):
         refused: dict[str, str] = {}
         for name in methods:
             try:
-                prepared[name] = prepare(name, self.images, steps=1, progress=self.progress, **self.settings)
+                prepared[name] = prepare(name, self.images, steps=1, progress=self.progress, **self._settings_of(name))
                 rehearsals[name] = Rehearsal(prepared[name].settings, prepared[name].images)
             except InputError as error:  # clips in which nothing moves, say
                 refused[name] = str(error).removesuffix(".")

@@ -20,7 +20,7 @@ from selfsup.advice.trial import Bench, reason_of
 from selfsup.advice.verdict import Verdict
 from selfsup.progress import Progress
 from selfsup.recipe import seconds as read_seconds
-from selfsup.run import write_json, write_text
+from selfsup.run import read_yaml, write_json, write_text
 
 LONGER = 10
 """How much longer the recommended run is than a trial."""
@@ -53,7 +53,8 @@ def conclude(found: Found, bench: Bench, out: Path, notes: Sequence[str], progre
     named = {decision.best, *decision.ties}
     stage = found.stage(decision.best, budget)
     recommended = decision.verdict in ("pretrain", "tie")
-    command = train_longer(plan, decision.best) if recommended else ""
+    a_run = run_folder(out, decision.best, next(iter(found.trials[decision.best])))
+    command = train_longer(plan, decision.best, a_run) if recommended else ""
     sentences = words.decision_sentences(
         decision, arms, stage, budget, exam.sizes[budget], savings.get(decision.best, {}), exam.sizes
     )
@@ -98,14 +99,17 @@ def conclude(found: Found, bench: Bench, out: Path, notes: Sequence[str], progre
     return verdict
 
 
-def train_longer(plan: Plan, method: str) -> str:
-    """Give the command that trains a method longer on all images."""
+def train_longer(plan: Plan, method: str, run: Path) -> str:
+    """Give the command that trains a method longer on all images, read as a run of it read them."""
     time = LONGER * read_seconds(plan.budget)
     budget = f"{time / 3600:g}h" if time % 3600 == 0 else f"{time / 60:g}m" if time % 60 == 0 else f"{time:g}s"
     parts = [
         "selfsup", "pretrain", method, plan.data, "--encoder", plan.encoder, "--image-size", str(plan.image_size),
         "--budget", budget, "--out", f"runs/{method}-longer",
     ]  # fmt: skip
+    config = read_yaml(run / "config.yaml") if (run / "config.yaml").is_file() else {}
+    for name in ("frame_rate", "group"):
+        parts += [f"--{name.replace('_', '-')}", str(config[name])] if name in config else []
     return shlex.join(parts)
 
 

@@ -60,7 +60,8 @@ def needs_images(count: int) -> Rule:
     """Refuse folders of fewer images."""
 
     def rule(facts: FolderFacts) -> str | None:
-        return f"it needs at least {count} images, and there are {facts.count}" if facts.count < count else None
+        things = "frames" if facts.clips else "images"
+        return f"it needs at least {count} {things}, and there are {facts.count}" if facts.count < count else None
 
     return rule
 

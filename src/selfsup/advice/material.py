@@ -37,6 +37,8 @@ class Material:
     notes: list[str] = field(default_factory=list)
     frames: "ImageStore | None" = None
     """Of the labelled clips, where clips have the labels; `labelled` holds one frame of each then."""
+    group: str | None = None
+    """Regular expression that finds in a path what of `images` belongs together; None where it finds nothing."""
 
     def content(self) -> dict[str, Any]:
         """Give the fields of a plan by which changed images are noticed."""
@@ -71,6 +73,7 @@ def open_material(
     transductive: bool = False,
     pattern: str | None = None,
     group: str | None = None,
+    frame_rate: float | None = None,
     cache: Path | None = None,
     progress: Progress = silent,
 ) -> Material:
@@ -80,17 +83,23 @@ def open_material(
         InputError: if too little is left of either.
     """
     from selfsup.data.doctor import worth_saying
+    from selfsup.data.frames import assumed_rate
+    from selfsup.data.grouping import grouped, has_groups
     from selfsup.data.images import open_images
     from selfsup.data.labels import open_labelled, test_split
     from selfsup.data.sizes import natural_size
 
     size = image_size or natural_size(data)
-    images = open_images(data, size, store_size=store_size, cache=cache, progress=progress, wanted="either")
-    notes = [*images.notes, *worth_saying(images)]
+    images = open_images(
+        data, size, store_size=store_size, cache=cache, progress=progress, wanted="either", frame_rate=frame_rate
+    )
+    if group is not None and has_groups(images, group):
+        images = grouped(images, group)
+    notes = [*images.notes, *assumed_rate(images, frame_rate), *worth_saying(images)]
     if images.skipped:
         notes.append("skipped.csv of each run names every file that could not be used, with the reason.")
     if labels is None:
-        return Material(images, None, None, size, shown(data), None, notes)
+        return Material(images, None, None, size, shown(data), None, notes, group=_finding(images, group))
     side = int(images.rows(np.arange(1)).shape[-1])
     labelled = open_labelled(
         labels, size, store_size=side, pattern=pattern, group=group, cache=cache, progress=progress,
@@ -100,9 +109,9 @@ def open_material(
     pool, test = test_split(labelled)
     exam = make_exam(labelled, pool, test, label_budgets, draws)
     if transductive:
-        notes.append("Transductive: the test images stay among the images to pretrain on.")
+        notes.append(f"Transductive: the test {labelled.things} stay among the {images.things} to pretrain on.")
     else:
-        kept, said = without_test(images, labelled.select(test).seen, group)
+        kept, said = without_test(images, labelled.select(test).seen, group, frame_rate)
         notes += said
         images = images.select(kept)
     if labelled.frames is not None:
@@ -110,7 +119,16 @@ def open_material(
             "What is judged is clips: features are means over the frames of a clip, and every number of labels or of"
             " test images counts clips."
         )
-    return Material(images, labelled.images, exam, size, shown(data), shown(labels), notes, labelled.frames)
+    return Material(
+        images, labelled.images, exam, size, shown(data), shown(labels), notes, labelled.frames, _finding(images, group)
+    )
+
+
+def _finding(images: "ImageStore", group: str | None) -> str | None:
+    """Give a group pattern where it finds something in the paths of images."""
+    from selfsup.data.grouping import has_groups
+
+    return group if group is not None and has_groups(images, group) else None
 
 
 def make_exam(
@@ -127,21 +145,21 @@ def make_exam(
     """
     from selfsup.evaluation.budgets import label_draws
 
-    labels = np.asarray(labelled.labels, dtype=np.int64)
+    labels, things = np.asarray(labelled.labels, dtype=np.int64), labelled.things
     classes = len(labelled.classes)
     if len(test) < LEAST_TEST_IMAGES or len(np.unique(labels[pool])) < 2 or len(np.unique(labels[test])) < 2:
         raise InputError(
-            f"There are too few labelled images: {len(pool)} to learn from and {len(test)} to test on, in {classes} "
-            f"classes; give {LEAST_TEST_IMAGES} test images and 2 classes at least, or leave --labels out."
+            f"There are too few labelled {things}: {len(pool)} to learn from and {len(test)} to test on, in {classes} "
+            f"classes; give {LEAST_TEST_IMAGES} test {things} and 2 classes at least, or leave --labels out."
         )
     missing = sorted(set(np.unique(labels[test])) - set(np.unique(labels[pool])))
     if missing:
         names = ", ".join(repr(labelled.classes[label]) for label in missing[:5])
-        raise InputError(f"There are test images but none to learn from of the class {names}; label more of it.")
+        raise InputError(f"There are test {things} but none to learn from of the class {names}; label more of it.")
     found = label_draws(labels[pool], label_budgets, draws, 0)
     if not found:
         wanted = ", ".join(str(budget) for budget in label_budgets)
-        raise InputError(f"No class budget of {wanted} can be filled from {len(pool)} labelled images; add all.")
+        raise InputError(f"No class budget of {wanted} can be filled from {len(pool)} labelled {things}; add all.")
     return Exam(
         labels, classes, np.asarray(pool), np.asarray(test), _distinct(found, len(pool)),
         None if labelled.groups is None else np.asarray(labelled.groups, dtype=np.int64), tuple(labelled.classes),
@@ -163,7 +181,7 @@ def _distinct(
 
 
 def without_test(
-    images: "ImageStore", test: "ImageStore", group: str | None = None
+    images: "ImageStore", test: "ImageStore", group: str | None = None, frame_rate: float | None = None
 ) -> tuple[NDArray[np.int64], list[str]]:
     """Give the positions of the images that have nothing to do with the test images, and say what left.
 
@@ -174,6 +192,7 @@ def without_test(
         images: to pretrain on.
         test: what encoders will be asked, of clips all frames.
         group: regular expression that finds the group in a file name.
+        frame_rate: that was asked for of `images`.
 
     Raises:
         InputError: if fewer than 16 are left.
@@ -183,7 +202,7 @@ def without_test(
     hashes = set(test.hashes)
     same = np.array([content in hashes for content in images.hashes], dtype=bool)
     if images.clips is not None:
-        return _clips_without_test(images, test, same, group)
+        return _clips_without_test(images, test, same, group, frame_rate)
     near = np.zeros(len(images), dtype=bool)
     near[overlap(images, test)] = True
     grouped = _of_test_groups(images.names, test.names, group)
@@ -195,12 +214,16 @@ def without_test(
             f"{int(same.sum()):,} test images, {int((near & ~same).sum()):,} near-duplicates of test images{relatives} "
             f"were taken out of pretraining; {len(kept):,} images are left."
         )
-    _refuse_few(kept)
+    _refuse_few(kept, images.things)
     return kept, notes
 
 
 def _clips_without_test(
-    images: "ImageStore", test: "ImageStore", same: NDArray[np.bool_], group: str | None
+    images: "ImageStore",
+    test: "ImageStore",
+    same: NDArray[np.bool_],
+    group: str | None,
+    frame_rate: float | None,
 ) -> tuple[NDArray[np.int64], list[str]]:
     """Take out every video that has anything to do with the test clips: frames of one clip are all alike."""
     from selfsup.data.by_clip import sources_apart
@@ -213,21 +236,22 @@ def _clips_without_test(
     gone = same | grouped
     if test.clips is None:
         gone[overlap(images, test)] = True
-    kept = sources_apart(images, test, np.flatnonzero(gone))
+    decoded = images.sources[0] is None  # of frames in folders all are there, whatever the rate
+    kept = sources_apart(images, test, np.flatnonzero(gone), frame_rate if decoded else None)
     left = clips.count - len(np.unique(clips.clip[kept]))
     notes = [
         f"{left:,} of {clips.count:,} clips were taken out of pretraining, because their videos are test clips, repeat"
         f" them or a part of them or are of their groups; {len(kept):,} frames are left."
     ]
-    _refuse_few(kept)
+    _refuse_few(kept, images.things)
     return kept, notes if left else []
 
 
-def _refuse_few(kept: NDArray[np.int64]) -> None:
+def _refuse_few(kept: NDArray[np.int64], things: str) -> None:
     if len(kept) < LEAST_IMAGES:
         raise InputError(
-            f"Only {len(kept)} images are left to pretrain on when the test images are taken out, and {LEAST_IMAGES} "
-            "are needed; give more unlabelled images, or allow test images with --transductive."
+            f"Only {len(kept)} {things} are left to pretrain on when those of the test set are taken out, and "
+            f"{LEAST_IMAGES} are needed; give more without labels, or allow those of the test set with --transductive."
         )
 
 
@@ -235,12 +259,14 @@ def _of_test_groups(names: Sequence[str], test: Sequence[str], group: str | None
     """Say which images are of a group that the test images hold too."""
     if group is None:
         return np.zeros(len(names), dtype=bool)
-    from selfsup.data.layouts import from_group_pattern
+    expression = re.compile(group)  # one that finds nothing here is no error: it found something among the labels
 
-    asked = set(from_group_pattern(test, group)) - {""}
-    expression = re.compile(group)  # from_group_pattern refuses a pattern that matches nothing, which is no error here
-    found = [expression.search(name) for name in names]
-    return np.array([m is not None and m.group(1 if expression.groups else 0) in asked for m in found], dtype=bool)
+    def of(name: str) -> str:
+        match = expression.search(name)
+        return "" if match is None else match.group(1 if expression.groups else 0) or ""
+
+    asked = set(map(of, test)) - {""}
+    return np.array([of(name) in asked for name in names], dtype=bool)
 
 
 def shown(source: Any) -> str:

@@ -94,6 +94,8 @@ class Plan:
     draw_seed: int = 0
     pattern: str | None = None
     group: str | None = None
+    frame_rate: float | None = None
+    """Frames of videos that are pretrained on in a second; null: the usual number."""
     transductive: bool = False
     supervised: dict[str, Any] = field(default_factory=dict)
     """As `Supervised` writes itself."""
@@ -116,6 +118,8 @@ class Plan:
             "trials", "command", "references", "scattering",
         )  # fmt: skip
         kept = {name: value for name, value in asdict(self).items() if name not in left_out}
+        if self.frame_rate is None:  # as in plans that are older than it
+            del kept["frame_rate"]
         return sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:16]
 
     @property

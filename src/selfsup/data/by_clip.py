@@ -9,6 +9,8 @@ from selfsup.clips import Clips
 from selfsup.data.duplicates import SIMILAR, components, similar_pairs
 from selfsup.data.excerpts import STILL, share_a_part
 from selfsup.data.store import ImageStore
+from selfsup.data.video_frames import EARLY
+from selfsup.data.videos import RATE
 
 _MOMENTS = 8
 """Frames by which two clips are compared, evenly spread."""
@@ -52,7 +54,9 @@ def similar_clips(*pieces: ImageStore) -> Int64[np.ndarray, " C"]:
     return components(len(moving), pairs[same])
 
 
-def sources_apart(frames: ImageStore, test: ImageStore, gone: Int64[np.ndarray, " g"]) -> Int64[np.ndarray, " f"]:
+def sources_apart(
+    frames: ImageStore, test: ImageStore, gone: Int64[np.ndarray, " g"], rate: float | None = None
+) -> Int64[np.ndarray, " f"]:
     """Give the frames that have nothing to do with test clips: none of a video of which any clip or frame is there.
 
     A video is there with a copy of a whole clip, or of a part as far as `share_a_part` finds it.
@@ -61,6 +65,7 @@ def sources_apart(frames: ImageStore, test: ImageStore, gone: Int64[np.ndarray, 
         frames: of clips.
         test: frames of the test clips, or test images.
         gone: numbers of frames that are known to be related, by their group or as images.
+        rate: frames a second of `frames`, where it is not that of `test`; parts are found at the lower of both.
     """
     clips = frames.clips
     assert clips is not None
@@ -68,9 +73,20 @@ def sources_apart(frames: ImageStore, test: ImageStore, gone: Int64[np.ndarray, 
     if test.clips is not None:
         group = similar_clips(frames, test)
         near = np.isin(group[: clips.count], group[clips.count :])
-        near[share_a_part(clips, test.clips)] = True
+        one, other = clips, test.clips
+        if rate is not None:
+            one, other = (_thinned(side, min(rate, RATE)) for side in (one, other))
+        near[share_a_part(one, other)] = True
         videos |= set(clips.source[clips.starts[:-1]][near].tolist())
     return np.flatnonzero(~np.isin(clips.source, list(videos)))
+
+
+def _thinned(clips: Clips, rate: float) -> Clips:
+    """Keep the first frame of each `1 / rate` seconds; no clip loses all of its frames."""
+    part = np.floor(clips.seconds * rate + EARLY).astype(np.int64)
+    first = np.ones(len(clips), bool)
+    first[1:] = (part[1:] != part[:-1]) | (clips.clip[1:] != clips.clip[:-1])
+    return clips.select(np.flatnonzero(first))
 
 
 def _moving(clips: Clips) -> Float32[np.ndarray, "C D"]:

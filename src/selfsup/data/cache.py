@@ -7,7 +7,8 @@ import os
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
+from uuid import uuid4
 
 from selfsup.data.progress import Progress
 from selfsup.errors import InputError
@@ -82,14 +83,24 @@ def locked(path: Path, progress: Progress) -> Iterator[None]:
         yield
 
 
+@contextlib.contextmanager
+def replaced(path: Path) -> Iterator[BinaryIO]:
+    """Open a file for writing that becomes `path` when all is written; other processes may do the same at once."""
+    partial = path.with_name(f"{path.name}.{os.getpid()}-{uuid4().hex[:8]}.partial")
+    try:
+        with open(partial, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
 def write_durably(path: Path, content: str) -> None:
     """Write a text file so that it is complete or not there, whenever the machine stops."""
-    partial = path.with_name(path.name + ".partial")
-    with open(partial, "w", encoding="utf-8") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
+    with replaced(path) as file:
+        file.write(content.encode())
 
 
 def write_json(path: Path, content: Any) -> None:

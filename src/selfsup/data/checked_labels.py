@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Int64
 
 from selfsup.data.by_clip import clips_of, similar_clips
+from selfsup.data.cache import replaced
 from selfsup.data.duplicates import near_duplicates
 from selfsup.data.layouts import Place
 from selfsup.data.progress import Progress
@@ -51,7 +52,7 @@ def checked(found: Found, progress: Progress) -> LabelledImages:
     if len(classes) < 2:
         what = f"a single class, {classes[0]}" if classes else "no labels"
         raise InputError(f"{images.source} has {what}; at least two classes are needed to compare encoders.")
-    notes += _class_notes(classes, counts)
+    notes += _class_notes(classes, counts, found.things)
     near = _groups_of(images, progress) if found.frames is None else similar_clips(found.frames)
     groups = merged(near[chosen], [found.groups[number] for number in labelled])
     if found.frames is not None:
@@ -76,12 +77,14 @@ def _natural(text: str) -> tuple[Any, ...]:
     return tuple((0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d+)", text) if part)
 
 
-def _class_notes(classes: Sequence[str], counts: Counter[str | None]) -> list[str]:
+def _class_notes(classes: Sequence[str], counts: Counter[str | None], things: str) -> list[str]:
     notes = []
     single = [name for name in classes if counts[name] == 1]
     if single:
         names = ", ".join(single[:5]) + (", ..." if len(single) > 5 else "")
-        notes.append(f"{len(single)} classes have a single image ({names}), which cannot be learned and tested.")
+        notes.append(
+            f"{len(single)} classes have a single {things[:-1]} ({names}), which cannot be learned and tested."
+        )
     spelled: dict[str, list[str]] = {}
     for name in classes:
         spelled.setdefault(name.strip().lower(), []).append(name)
@@ -109,7 +112,6 @@ def _groups_of(images: ImageStore, progress: Progress) -> Int64[np.ndarray, " N"
     groups = near_duplicates(images)
     progress("looking for duplicates", len(images), len(images))
     if kept is not None:
-        partial = kept.with_name("duplicates.partial.npy")
-        np.save(partial, groups, allow_pickle=False)
-        partial.replace(kept)
+        with replaced(kept) as file:
+            np.save(file, groups, allow_pickle=False)
     return groups

@@ -61,7 +61,8 @@ def diagnose_labels(data: LabelledImages, pool: np.ndarray, test: np.ndarray) ->
     counts = np.bincount(data.labels, minlength=len(data.classes))
     small = [name for name, count in zip(data.classes, counts.tolist(), strict=True) if count < 10]
     if small:
-        text = f"{len(small)} of {len(data.classes)} classes have fewer than 10 images; their results will be rough."
+        few = f"{len(small)} of {len(data.classes)} classes have fewer than 10 {data.things}"
+        text = f"{few}; their results will be rough."
         findings.append(Finding("warning", "classes", text, tuple(small[:_EXAMPLES])))
     if counts.max() > 10 * max(1, counts.min()):
         most, least = data.classes[int(counts.argmax())], data.classes[int(counts.argmin())]
@@ -74,7 +75,7 @@ def diagnose_labels(data: LabelledImages, pool: np.ndarray, test: np.ndarray) ->
         present = np.bincount(data.labels[part], minlength=len(data.classes)) > 0
         missing = [data.classes[number] for number in np.flatnonzero(~present)]
         if missing:
-            text = f"The {name} holds no image of {len(missing)} of {len(data.classes)} classes."
+            text = f"The {name} holds no {data.things[:-1]} of {len(missing)} of {len(data.classes)} classes."
             findings.append(Finding("warning", "split", text, tuple(missing[:_EXAMPLES])))
     return findings
 
@@ -99,10 +100,11 @@ def _skipped(images: ImageStore) -> Finding:
 def _number(images: ImageStore) -> Finding:
     count = len(images)
     if count < 1000:
-        what = "images" if images.clips is None else "frames"
-        text = f"{count} {what} are few: expect little from pretraining on them alone; start from given weights."
+        text = (
+            f"{count} {images.things} are few: expect little from pretraining on them alone; start from given weights."
+        )
         return Finding("warning", "number", text)
-    return Finding("ok", "number", f"{count:,} images.")
+    return Finding("ok", "number", f"{count:,} {images.things}.")
 
 
 def _sizes(images: ImageStore) -> list[Finding]:
@@ -113,11 +115,12 @@ def _sizes(images: ImageStore) -> list[Finding]:
     findings = [Finding("ok", "sizes", f"Short sides from {low} to {high} pixels, {middle} in the middle.")]
     small = short < images.size
     if small.mean() > 0.05:
-        text = f"{small.sum()} images are smaller than {images.size} pixels and were enlarged; train at a smaller size."
+        few = f"{small.sum()} {images.things} are smaller than {images.size} pixels"
+        text = f"{few} and were enlarged; train at a smaller size."
         findings.append(Finding("note", "sizes", text, _names(images, small)))
     thin = long > 3 * short
     if thin.mean() > 0.05:
-        text = f"{thin.sum()} images are more than 3 times longer than wide; only their centre square is seen."
+        text = f"{thin.sum()} {images.things} are more than 3 times longer than wide; only their centre square is seen."
         findings.append(Finding("warning", "sizes", text, _names(images, thin)))
     return findings
 
@@ -134,18 +137,21 @@ def _pixels(images: ImageStore, chosen: np.ndarray) -> list[Finding]:
     findings = []
     constant = deviation < _CONSTANT
     if constant.any():
-        text = f"{constant.mean():.1%} of the images show nearly nothing: they are of one colour."
+        text = f"{constant.mean():.1%} of the {images.things} show nearly nothing: they are of one colour."
         grave: Literal["note", "warning"] = "warning" if constant.mean() > 0.02 else "note"
         findings.append(Finding(grave, "constant", text, tuple(images.names[n] for n in chosen[constant][:_EXAMPLES])))
     if is_gray.all():
-        text = "All images are gray: tasks that need colour (colorization, colour jitter) have nothing to work with."
+        tasks = "tasks that need colour (colorization, colour jitter)"
+        text = f"All {images.things} are gray: {tasks} have nothing to work with."
         findings.append(Finding("note", "gray", text))
     elif is_gray.mean() > 0.01:
-        text = f"{is_gray.mean():.0%} of the images are gray, the others in colour: colour may give them away."
+        text = f"{is_gray.mean():.0%} of the {images.things} are gray, the others in colour: colour may give them away."
         findings.append(Finding("note", "gray", text, tuple(images.names[n] for n in chosen[is_gray][:_EXAMPLES])))
     if not 16 < np.median(brightness) < 239:
         what = "dark" if np.median(brightness) <= 16 else "bright"
-        findings.append(Finding("note", "brightness", f"Most images are very {what}: check their range of values."))
+        findings.append(
+            Finding("note", "brightness", f"Most {images.things} are very {what}: check their range of values.")
+        )
     return findings
 
 

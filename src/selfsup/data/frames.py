@@ -93,8 +93,14 @@ def open_series(
     names = _names(keys)
     clips = seen_clips(store.folder, store.pixels, clip.astype(np.int64), seconds, folders[clip], names, progress)
     note = f"{len(clips)} images in {clips.count} series of numbers are taken for the frames of clips"
-    told = "" if rate is not None else f", {RATE:g} a second; say otherwise with --frame-rate"
-    return replace(store, clips=clips, notes=[*store.notes, f"{note}{told}."])
+    return replace(store, clips=clips, notes=[*store.notes, f"{note}."])
+
+
+def assumed_rate(images: ImageStore, rate: float | None) -> list[str]:
+    """Say that frames in folders are taken to be so many a second, where nobody said how many they are."""
+    if rate is not None or images.clips is None or None in images.sources[:1]:
+        return []
+    return [f"These frames are taken to be {RATE:g} a second; say otherwise with --frame-rate."]
 
 
 def _step(numbers: Sequence[int]) -> float:

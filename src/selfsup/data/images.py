@@ -82,11 +82,12 @@ def check_sizes(image_size: int, store_size: int | None) -> None:
         raise InputError(f"The store size must be at least the image size, {image_size}, got {store_size}.")
 
 
-def check_count(store: ImageStore, least: int) -> None:
-    """Raise an InputError if a store holds fewer than `least` images."""
+def check_count(store: ImageStore, least: int, things: str | None = None) -> None:
+    """Raise an InputError if a store holds fewer than `least` images, or whatever its rows are."""
     if len(store) >= least:
         return
-    found = "no usable image" if not len(store) else f"only {len(store)} usable image{'s' * (len(store) > 1)}"
+    one = (things or store.things).removesuffix("s")
+    found = f"no usable {one}" if not len(store) else f"only {len(store)} usable {one}{'s' * (len(store) > 1)}"
     why = ""
     if store.skipped:
         first = store.skipped[0]

@@ -46,8 +46,9 @@ def open_labelled(
 
     Args:
         source: class folders of images or of videos; train, val and test folders of class folders; a CSV of
-            path,label[,group][,split]; a folder whose file names hold the class; CIFAR-10's binary version; "scenes",
-            "plain-scenes" or "moving-scenes"; a data set of (image, label); or a pair (array of images, labels).
+            path,label[,group][,split], of files or of folders; a folder whose file names hold the class; CIFAR-10's
+            binary version; "scenes", "plain-scenes" or "moving-scenes"; a data set of (image, label); or a pair (array
+            of images, labels).
         image_size: side in pixels of what an encoder will see.
         store_size: as in `open_images`.
         pattern: regular expression whose first group is the class in a file name: `([a-z]+)\.` for `cat.1.jpg`.
@@ -73,7 +74,7 @@ def open_labelled(
             found.notes.append(
                 f"The group pattern matches all but {left} {found.things}, which are groups of their own."
             )
-    check_count(found.images, LEAST)
+    check_count(found.images, LEAST, found.things)
     return checked(found, progress)
 
 
@@ -214,19 +215,21 @@ def _from_table(
 ) -> Found:
     rows, notes = read_table(file)
     listing = list_files(file.parent, [row.path for row in rows])
-    missing = [item.name for item in listing.skipped]
     if rows and not (listing.entries or listing.videos):
         raise InputError(
             f"None of the {len(rows)} files named in {file} exist; the first would be {file.parent / rows[0].path}."
             " Paths are relative to the CSV."
         )
-    if missing:
-        names = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
-        notes.append(f"{len(missing)} of {len(rows)} files named in {file.name} do not exist: {names}.")
-    words = {**words, "wanted": "images", "table": str(file.resolve())}
+    for reason, left in Counter(item.reason for item in listing.skipped).items():
+        few = [item.name for item in listing.skipped if item.reason == reason][:5]
+        names = ", ".join(few) + (", ..." if left > 5 else "")
+        notes.append(f"{left} of {len(rows)} files named in {file.name} cannot be used, as {reason}: {names}.")
+    words = {**words, "table": str(file.resolve())}
+    if not any((file.parent / row.path).is_dir() for row in rows):  # numbered images with a label each are no frames
+        words["wanted"] = "images"
     images, frames = _each(open_listed(file.parent, listing, image_size, store_size, **words))
     row_of = {printable(row.path): row for row in rows}
-    chosen = [row_of[name] for name in images.names]
+    chosen = [row_of.get(name) or row_of[name.rpartition("/")[0]] for name in _files(images, frames)]
     return Found(
         replace(images, source=str(file)),
         [Place(row.label, split_of(row.split)) for row in chosen],

@@ -102,7 +102,12 @@ def list_folder(root: Path) -> Listing:
 
 
 def list_files(root: Path, paths: list[str]) -> Listing:
-    """List the files that were named, relative to `root` or absolute; those that are missing are skipped."""
+    """List the files that were named, and those in named folders; what is missing or empty is skipped.
+
+    Args:
+        root: the folder to which paths are relative.
+        paths: of files or folders, relative or absolute.
+    """
     entries: list[Entry] = []
     skipped: list[Skipped] = []
     for path in sorted(set(paths)):
@@ -111,7 +116,14 @@ def list_files(root: Path, paths: list[str]) -> Listing:
         except OSError:
             skipped.append(Skipped(printable(path), "the file is missing"))
             continue
-        entries.append(Entry(path, facts.st_size, facts.st_mtime_ns))
+        if not stat.S_ISDIR(facts.st_mode):
+            entries.append(Entry(path, facts.st_size, facts.st_mtime_ns))
+            continue
+        below = list_folder(Path(root, path))
+        inside = sorted({entry for entry in below.entries + below.videos if "/" not in entry.path})
+        entries += [entry._replace(path=f"{path}/{entry.path}") for entry in inside]
+        if not inside:
+            skipped.append(Skipped(printable(path), "the folder holds no images and no videos"))
     return _divided(entries, skipped, Counter())
 
 

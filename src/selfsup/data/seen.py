@@ -1,6 +1,5 @@
 """Keep what was seen of the frames of clips beside them, so that they are looked at once."""
 
-import os
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ import numpy as np
 from jaxtyping import Float32, Float64, Int64, UInt8
 
 from selfsup.clips import THUMB, Clips, described
+from selfsup.data.cache import replaced
 from selfsup.data.progress import Progress
 
 FORMAT = 1
@@ -42,9 +42,8 @@ def seen_clips(
         return Clips(clip, seconds, source, *known, tuple(names), pixels)
     clips = described(pixels, clip, seconds, source, names, progress)
     if file is not None:
-        partial = file.with_suffix(f".{os.getpid()}.partial.npz")  # no lock is held: each process has its own
-        np.savez(partial, clip=clip, motion=clips.motion, thumbs=clips.thumbs)
-        partial.replace(file)
+        with replaced(file) as opened:  # no lock is held
+            np.savez(opened, clip=clip, motion=clips.motion, thumbs=clips.thumbs)
     return clips
 
 

@@ -49,6 +49,8 @@ class ImageStore:
     """What these are crops of, if they are crops of one image or a few."""
     clips: Clips | None = None
     """Which images belong together, if they are the frames of clips."""
+    groups: Integer[np.ndarray, " N"] | None = None
+    """Numbers of what belongs together, where the user says it; of frames the same as the sources of their clips."""
     beside: "TruthStore | None" = None
     """Rendered scenes that are read beside the images, with what is true of each pixel."""
 
@@ -59,6 +61,11 @@ class ImageStore:
     def holds_signals(self) -> bool:
         """Whether these are signals [C, L] in place of images."""
         return self.pixels.ndim == 3
+
+    @property
+    def things(self) -> str:
+        """What the rows are, in a word."""
+        return "signals" if self.holds_signals else "images" if self.clips is None else "frames"
 
     @property
     def size(self) -> int:
@@ -87,5 +94,6 @@ class ImageStore:
             sizes=None if self.sizes is None else self.sizes[chosen],
             traits=None if self.traits is None else [self.traits[i] for i in picked],
             folder=None,
+            groups=None if self.groups is None else self.groups[chosen],
             clips=None if self.clips is None else self.clips.select(chosen),
         )

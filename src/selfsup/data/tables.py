@@ -10,7 +10,8 @@ from selfsup.data.listing import IMAGE_FILES
 from selfsup.errors import InputError
 
 _NAMES = {
-    "path": "path file filename file_name filepath file_path image image_path image_name img name id image_id".split(),
+    "path": "path file filename file_name filepath file_path image image_path image_name img name id image_id"
+    " clip video folder".split(),
     "label": "label labels class classname class_name category target y diagnosis".split(),
     "group": "group group_id patient patient_id subject subject_id scene scene_id site".split(),
     "split": "split set subset fold partition".split(),
@@ -30,7 +31,7 @@ def read_table(file: Path) -> tuple[list[Row], list[str]]:
     """Give the lines that name an image and a label, and sentences about the others.
 
     The delimiter is found out, a header is optional, paths are relative to the CSV. A path without extension stands for
-    the image of that name. Of lines that name the same image the first counts.
+    the image of that name, or for a folder. Of lines that name the same image the first counts.
 
     Raises:
         InputError: if it is no such table, or one image has two labels.
@@ -83,7 +84,7 @@ def _header(first: Sequence[str], file: Path) -> dict[str, int] | None:
     if "path" in columns and "label" in columns:
         return columns
     named = _found(file.parent, first[0])
-    if (file.parent / named).is_file() or Path(first[0]).suffix[1:].lower() in IMAGE_FILES:
+    if (file.parent / named).exists() or Path(first[0]).suffix[1:].lower() in IMAGE_FILES:
         return None
     if columns:  # one name is known: the other is its neighbour
         path = columns.get("path", 0)
@@ -93,9 +94,9 @@ def _header(first: Sequence[str], file: Path) -> dict[str, int] | None:
 
 
 def _next_is_there(file: Path) -> bool:
-    """Whether the second line names an image: then a first line that names none is a header, whatever its names."""
+    """Whether the second line names something: then a first line that names nothing is a header, whatever its names."""
     lines = _lines(file)
-    return len(lines) > 1 and (file.parent / _found(file.parent, lines[1][0])).is_file()
+    return len(lines) > 1 and (file.parent / _found(file.parent, lines[1][0])).exists()
 
 
 def _row(line: Sequence[str], columns: dict[str, int]) -> Row:
@@ -113,4 +114,4 @@ def _found(folder: Path, path: str) -> str:
     for ending in ("jpg", "png", "jpeg", "tif", "webp", "tiff", "bmp", "JPG", "PNG"):
         if (folder / f"{slashed}.{ending}").is_file():
             return f"{slashed}.{ending}"
-    return slashed
+    return slashed.rstrip("/")

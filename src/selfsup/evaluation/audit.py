@@ -69,8 +69,7 @@ def audit(
         raise InputError(f"The run {str(found.folder)!r} has a config.yaml without {', '.join(sorted(missing))}.")
     name, family = config["method"], methods.entry(config["method"]).family
     looked_for = [shortcut for shortcut in SHORTCUTS if {name, family} & set(shortcut.tasks)]
-    if methods.load(name).reads not in ("images", "images and signals"):
-        raise InputError(f"An audit asks of single images, and {name} reads {methods.load(name).reads}.")
+    _refuse_other_questions(name)
     if not looked_for:
         raise InputError(f"There is no shortcut to look for in {name}; an audit is for tasks that ask a question.")
     if count < BATCH * FEWEST:
@@ -117,6 +116,22 @@ def audit(
     }
     write_json(found.folder / "audit.json", result)
     return result
+
+
+def _refuse_other_questions(method: str) -> None:
+    """Raise an InputError for a method whose question cannot be put about a single image."""
+    reads = methods.load(method).reads
+    other = {
+        "clips": "about frames of clips, where time is the content and no still image has any",
+        "scenes": "for what is true of rendered scenes, which of an image without content is not known",
+    }
+    why = next((words for kind, words in other.items() if kind in reads.split(" and ")), None)
+    if why is not None:
+        raise InputError(
+            f"An audit asks a task about single images that show nothing, and {method} asks {why}; whether it learned"
+            " more than a shortcut is seen by its features: selfsup evaluate RUN --labels FOLDER compares them with"
+            " those of the untrained network."
+        )
 
 
 def _made(shortcut: Shortcut, marks: Tensor, images: Images) -> Images:

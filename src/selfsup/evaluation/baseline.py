@@ -26,7 +26,8 @@ from selfsup.networks.scattering import Scattering
 from selfsup.progress import Progress, silent
 from selfsup.run import Run, read_yaml, write_json, write_skipped, write_yaml
 from selfsup.training.build import sampler, with_clean_norms
-from selfsup.training.prepare import display, fingerprint_of, hold_out
+from selfsup.training.held_out import hold_out
+from selfsup.training.prepare import display, fingerprint_of
 from selfsup.training.settings import refuse_changes
 from selfsup.views.crops import center
 

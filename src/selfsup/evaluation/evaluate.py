@@ -134,8 +134,12 @@ class _Opened:
         known = set(data.labels[self.pool].tolist())
         missing = [name for number, name in enumerate(data.classes) if number not in known]
         if missing or len(self.test) == 0:
-            lacking = f"no labels outside the test set for {', '.join(missing)}" if missing else "no test images"
-            raise InputError(f"Probes need labelled images on both sides of the test split, but there are {lacking}.")
+            lacking = (
+                f"no labels outside the test set for {', '.join(missing)}" if missing else f"no test {data.things}"
+            )
+            raise InputError(
+                f"Probes need labelled {data.things} on both sides of the test split, but there are {lacking}."
+            )
         self.draws = label_draws(data.labels[self.pool], per_class, draws, seed)
         if not self.draws:
             fewest, wanted = int(np.bincount(data.labels[self.pool]).min()), ", ".join(map(_name, per_class))

@@ -13,6 +13,7 @@ from selfsup.errors import InputError
 from selfsup.method import Batch, Method, Objective
 from selfsup.networks.codes import load_code_space
 from selfsup.networks.encoders import Encoder
+from selfsup.networks.given import let_in
 from selfsup.networks.pairs import PairDecoder
 from selfsup.recipe import Recipe
 from selfsup.views import crops, sheets
@@ -75,6 +76,7 @@ class GeneratedAET(Method):
                 f"{encoder.image_size}; use --image-size {drawn}, or another generator."
             )
         self.encoder = encoder
+        self.remarks = let_in(encoder, self.space.encoder.labels, f"the generator at {generator}")
         self.amount = amount
         self.flip = flip
         self.decoder = PairDecoder(encoder.vector_width, self.space.width, hidden)

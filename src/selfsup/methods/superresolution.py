@@ -20,6 +20,7 @@ from selfsup.networks.content import load_features, unlikeness
 from selfsup.networks.decoders import Decoder
 from selfsup.networks.discriminators import Discriminator
 from selfsup.networks.encoders import Encoder
+from selfsup.networks.given import let_in
 from selfsup.networks.srgan import WIDTH, Placed, SRDiscriminator, SRResNet
 from selfsup.recipe import Recipe
 from selfsup.views import bicubic, crops, quality, sheets
@@ -29,11 +30,6 @@ JUDGE_WIDTH = 32
 
 SHARPENING = 5
 """Side of the linear filter of the enlargement: what needs no network shall not be asked of it."""
-
-LABELS = (
-    "The content loss looks through VGG-19, which was trained on labels: they come in with it, and what this run "
-    "learns is not to be compared with what was learned without labels."
-)
 
 
 class SuperResolution(Method):
@@ -107,9 +103,11 @@ class SuperResolution(Method):
                 f"{adversarial_from:g}; give a share below 1, or leave content {content!r} out."
             )
         self.discriminator = None if alone else _discriminator(network, size)
+        self.changes_at = (adversarial_from,)
         self.features = None if alone or content in ("none", "discriminator") else load_features(Path(content), size)
-        if self.features is not None and self.features.labels:
-            self.remarks = (LABELS,)
+        if self.features is not None:
+            what = f"the network in {content}, through which the content loss looks"
+            self.remarks = let_in(encoder, self.features.labels, what)
         self.adversarial_from, self.adversarial_weight = adversarial_from, adversarial_weight
         self.adversary, self.discriminator_rate = adversary, discriminator_rate
         self.content_share = 0.0 if content == "none" else content_share

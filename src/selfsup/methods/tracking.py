@@ -1,13 +1,14 @@
 """Tracking (siamese triplets): what is followed through a clip stays nearer to itself than to other videos."""
 
+import math
 from collections.abc import Iterator, Mapping
-from functools import partial
 from typing import ClassVar, Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int, Int64
+from jaxtyping import Bool, Float, Int, Int64
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from selfsup import draws, processes
 from selfsup.clips import Clips
@@ -17,10 +18,12 @@ from selfsup.networks.encoders import Encoder
 from selfsup.networks.triplets import Compared, compare, infonce, ranking
 from selfsup.recipe import Recipe
 from selfsup.tracks import Limits, Tracks, tracks_of
-from selfsup.views import crops, sheets
+from selfsup.views import color, crops, sheets
 from selfsup.views.pieces import in_pieces
 
 SHOWN = 8
+ENLARGED = 0.9
+"""Pixels of a patch for each the encoder sees, along a side, below which it is blurred."""
 FARTHEST = 3.0
 """More than any cosine distance."""
 _FRAMES = 1 << 40  # numbers of frames are below this
@@ -46,6 +49,10 @@ class Tracking(Method):
         sees: `colour`, or `lightness` as the paper's gray model, for which the colours of a thing are no cue.
         hidden: width of the head's hidden layer.
         projection: width of the vectors that are compared.
+        strength: of the colour jitter of each patch: brightness, contrast and saturation change by up to 0.8 times, hue
+            by up to 0.2 times this; 0: none, as in the paper.
+        grayscale: share of patches made gray; 0 in the paper.
+        crop_min: smallest share of a patch's area that is shown; 1 in the paper.
         flip: mirror half of the patches.
 
     Source: Wang and Gupta, 2015, https://arxiv.org/abs/1505.00687
@@ -80,6 +87,9 @@ class Tracking(Method):
         sees: Literal["colour", "lightness"] = "colour",
         hidden: int = 1024,
         projection: int = 128,
+        strength: float = 0.5,
+        grayscale: float = 0.2,
+        crop_min: float = 1.0,
         flip: bool = True,
     ) -> None:
         super().__init__()
@@ -88,6 +98,7 @@ class Tracking(Method):
         for name, value, low, high in (
             ("margin", margin, 1e-3, 2.0), ("temperature", temperature, 1e-3, 100.0), ("seconds", seconds, 1e-2, 60.0),
             ("patch", patch, 0.1, 0.9), ("hard", hard, 0.0, 1.0), ("random_until", random_until, 0.0, 1.0),
+            ("strength", strength, 0.0, 2.5), ("grayscale", grayscale, 0.0, 1.0), ("crop_min", crop_min, 1e-3, 1.0),
         ):  # fmt: skip
             if not low <= value <= high:
                 raise InputError(f"tracking takes {name} from {low:g} to {high:g}, got {value:g}.")
@@ -97,8 +108,10 @@ class Tracking(Method):
             if number < 1:
                 raise InputError(f"tracking takes {name} from 1, got {number}.")
         self.encoder = encoder
+        self.changes_at = (random_until,) if loss == "ranking" else ()
         self.loss, self.margin, self.temperature, self.flip = loss, margin, temperature, flip
         self.negatives, self.hard, self.random_until = negatives, hard, random_until
+        self.strength, self.grayscale, self.crop_min = strength, grayscale, crop_min
         self.limits = Limits(seconds, patch, tracker, tracks)
         self.head = nn.Sequential(
             nn.Linear(encoder.vector_width, hidden), nn.ReLU(inplace=True), nn.Linear(hidden, projection)
@@ -116,6 +129,7 @@ class Tracking(Method):
             f"{len(found.frames):,} of {found.tried:,} tracks hold, in {data.clips.count - without} of "
             f"{data.clips.count} clips; the other {without} are not learned from. It took {found.took:.0f} s.",
         )
+        self.remarks += self._enlarged(data.clips.pixels.shape[-1])
         self._rows = self._followed(data.clips, found)
 
     def tracks_in(self, clips: Clips) -> Tracks:
@@ -153,12 +167,19 @@ class Tracking(Method):
         yield Objective(loss, metrics=self._metrics(compared), chance=chance)
 
     def patches(self, batch: Batch) -> Float[Tensor, "N 3 s s"]:
-        """Cut both patches of each pair, which stand together, and mirror half of them, each on its own."""
+        """Cut both patches of each pair, which stand together; mirror and colour them, each on its own."""
         images, size = batch.images.flatten(0, 1), self.encoder.image_size
         corners = corners_of(self._known, batch.extra["source"][:, 0], batch.extra["frames"][:, 0])
         flips = draws.uniform(batch.images, 2).flatten() < (0.5 if self.flip else 0.0)
         boxes = self._boxes(corners.flatten(0, 1), images)
-        return in_pieces(partial(crops.crop_resize, size=size), images, boxes, flips, values=3 * size * size)
+        if self.crop_min < 1:
+            side = self.limits.patch * images.shape[-1]
+            boxes = crops.random_boxes(images, side, side, scale=(self.crop_min, 1.0)) + F.pad(boxes[:, :2], (0, 2))
+        by = 0.8 * self.strength
+        changes = color.random_changes(images, by, by, by, 0.2 * self.strength)
+        grays = draws.happens(images, self.grayscale)
+        decisions = (boxes, flips, *changes, grays)
+        return in_pieces(self._view, images, *decisions, values=3 * size * size, order=color.by_hue(changes))
 
     def figures(self, batch: Batch) -> dict[str, Tensor]:
         """Draw tracks of the training clips, and for patches of a batch what the network finds nearest to them."""
@@ -180,6 +201,21 @@ class Tracking(Method):
             drawn["tracked patches from moment to moment"] = sheets.rows(list(followed.unbind(1)))
         return drawn
 
+    def _view(
+        self,
+        images: Float[Tensor, "B 3 S S"],
+        boxes: Float[Tensor, "B 4"],
+        flips: Bool[Tensor, " B"],
+        amounts: Float[Tensor, "B 4"],
+        order: Int[Tensor, "B 4"],
+        changed: Bool[Tensor, " B"],
+        grays: Bool[Tensor, " B"],
+    ) -> Float[Tensor, "B 3 s s"]:
+        made = crops.crop_resize(images, boxes, flips, self.encoder.image_size)
+        if self.strength > 0:
+            made = color.adjust(made, amounts, order, changed)
+        return color.gray_chosen(made, grays) if self.grayscale > 0 else made
+
     def _metrics(self, compared: Compared) -> dict[str, Tensor]:
         """Average over pairs: whether the tracked patch is the nearest, both kinds of distances, and broken margins."""
         near, far, foreign = compared.near.detach(), compared.far.detach(), compared.foreign
@@ -191,6 +227,16 @@ class Tracking(Method):
             "far": (far.masked_fill(~foreign, 0).sum((0, 2)) / total).mean(),
             "active": (broken.sum((0, 2)) / total).mean(),
         }
+
+    def _enlarged(self, stored: int) -> tuple[str, ...]:
+        """Say that patches are blurred, where few pixels are made many: what is learned of them knows nothing fine."""
+        side, size = round(self.limits.patch * stored), self.encoder.image_size
+        if side >= ENLARGED * size:
+            return ()
+        return (
+            f"Patches have a side of {side} pixels of what is stored and are enlarged to {size}; --store-size "
+            f"{math.ceil(size / self.limits.patch)} or more keeps them sharp, if the videos are as large.",
+        )
 
     def _boxes(self, corners: Float[Tensor, "N 2"], images: Tensor) -> Float[Tensor, "N 4"]:
         side = images.shape[-1]

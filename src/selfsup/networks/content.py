@@ -39,9 +39,9 @@ class FrozenFeatures(nn.Module):
         return [self.network(images)]
 
     @property
-    def labels(self) -> bool:
-        """Whether labels were needed to train the network."""
-        return isinstance(self.network, VGG19)
+    def labels(self) -> str:
+        """Whether labels came into the network's weights, one of `descriptions.LABELS`."""
+        return self.network.labels if isinstance(self.network, Encoder) else "used"
 
 
 class VGG19(nn.Module):

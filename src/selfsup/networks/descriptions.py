@@ -12,6 +12,10 @@ SEEN = ("colour", "lightness", "edges", "halves")
 """What an encoder may see of an image; nothing written means colour."""
 
 
+LABELS = ("none", "unknown", "used")
+"""Whether labels came into an encoder's weights; nothing written means none. Of what others made nothing is known."""
+
+
 def find_description(weights: Path, metadata: Mapping[str, str], *, beside_first: bool) -> dict[str, Any] | None:
     """Give the first text that says which encoder a file holds, checked; None if none does.
 
@@ -57,6 +61,7 @@ def _check(description: Mapping[str, Any], weights: Path) -> None:
         "arguments": isinstance(description.get("arguments", {}), dict),
         "stem": isinstance(stem, dict) and all(isinstance(change, dict) for change in stem.values()),
         "sees": description.get("sees", "colour") in SEEN,
+        "labels": description.get("labels", "none") in LABELS,
         **{part: _is_per_channel(description, part) for part in ("mean", "std")},
     }
     wrong = [part for part, well in fine.items() if not well]

@@ -72,6 +72,7 @@ class Encoder(nn.Module):
         usual = {"mean": IMAGENET_MEAN, "std": IMAGENET_STD}
         self.colours = {key: [float(v) for v in description.get(key, value)] for key, value in usual.items()}
         self.sees: str = description.get("sees", "colour")
+        self.labels: str = description.get("labels", "none")  # one of `descriptions.LABELS`
         self.inner = _inner(self.name, self.image_size, self.arguments, self.stem, len(self.colours["mean"]), self.sees)
         self.register_buffer("mean", torch.tensor(self.colours["mean"]), persistent=False)
         self.register_buffer("std", torch.tensor(self.colours["std"]), persistent=False)
@@ -141,6 +142,7 @@ class Encoder(nn.Module):
             "vector_width": self.vector_width,
             "stage_names": list(self.stage_names),
             **({} if self.sees == "colour" else {"sees": self.sees}),
+            **({} if self.labels == "none" else {"labels": self.labels}),
         }
 
     def _per_channel(self, values: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from selfsup.errors import InputError
-from selfsup.networks.descriptions import find_description
+from selfsup.networks.descriptions import LABELS, find_description
 from selfsup.networks.encoders import Encoder
 from selfsup.networks.files import copy_into, read_tensors, same_shape
 
@@ -44,7 +44,25 @@ def load_weights(encoder: Encoder, file: Path | str) -> Matched:
             f"and 95 % are needed; give weights of {encoder.name}, or name their encoder with --encoder."
         )
     copy_into(found, wanted)
+    encoder.labels = "unknown" if about is None else about.get("labels", "none")
     return Matched(len(found), sorted(wanted.keys() - found.keys()))
+
+
+def let_in(encoder: Encoder, labels: str, what: str) -> tuple[str, ...]:
+    """Note in an encoder that it learns with the help of other weights; give the sentence to say of that, if any.
+
+    Args:
+        encoder: to be trained.
+        labels: whether labels came into the weights, one of `descriptions.LABELS`.
+        what: the weights, in words.
+    """
+    encoder.labels = max(encoder.labels, labels, key=LABELS.index)
+    compared = "what this run learns is not to be compared with what was learned without labels."
+    said = {
+        "used": (f"Labels come in with {what}: {compared}",),
+        "unknown": (f"Nothing says how {what} came about: if labels were used, they come in, and then {compared}",),
+    }
+    return said.get(labels, ())
 
 
 _PREFIXES = ("", "inner.", "encoder.inner.", "encoder.", "backbone.", "module.", "model.", "student.backbone.")

@@ -34,8 +34,9 @@ def health_section(runs: Sequence[RunFiles], arms: Arms) -> Section:
     blocks.append(Fold("The last measurements in numbers", [_health_table(runs, arms)]))
     said = [
         "None of this needs labels. A loss on its chance line means that the task was not learned; features "
-        "with a spread near 0 "
-        "or an effective rank near 1 have collapsed. Ranks of different tasks cannot be compared with each other.",
+        "with a spread of 0 "
+        "or an effective rank near 1 have collapsed. A small spread alone is a large common mean, which no probe sees. "
+        "Ranks of different tasks cannot be compared with each other.",
         "Thin lines are training batches, strong lines held-out images.",
     ]
     if not warnings and all(run.finished for run in runs):

@@ -60,7 +60,8 @@ def headline_sentences(runs: Sequence[RunFiles]) -> list[str]:
     values = listed([_metric(name, number(headline["value"]) or 0.0) for _, headline in solved])
     seeds = f" (seeds {listed([str(run.seed) for run, _ in solved])})" if len(solved) > 1 else ""
     images = number(first.get("held_out_images"))
-    where = f" on {plural(int(images), 'held-out image')}" if images else " on the images it was trained on"
+    things = visible(first.get("things", "images"))
+    where = f" on {plural(int(images), f'held-out {things[:-1]}')}" if images else f" on the {things} it was trained on"
     chance = number(first.get("chance"))
     if chance is not None:
         against = f"; a blind guess has {_metric(name, chance)}"

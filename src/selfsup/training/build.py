@@ -17,7 +17,7 @@ from selfsup.draws import mix, reseed
 from selfsup.method import DataFacts, Method
 from selfsup.networks import filters
 from selfsup.networks.encoders import Encoder, build_encoder, reestimate_norms
-from selfsup.networks.given import load_weights
+from selfsup.networks.given import let_in, load_weights
 from selfsup.networks.names import WAYS
 from selfsup.networks.norm import synchronize
 from selfsup.training.computation import Computation
@@ -50,8 +50,10 @@ def build(settings: Settings, images: ImageStore) -> Trainee:
     device = torch.device(settings.device)
     # the seed alone decides the encoder, so all methods of one seed start from the same weights
     encoder = initial_encoder(settings, images)
+    said = let_in(encoder, encoder.labels, f"the weights in {settings.init}")
     reseed(settings.seed, 0x5E1F)
     method = methods.load(settings.method)(encoder, **settings.arguments)
+    method.remarks = (*said, *method.remarks)
     computation = Computation(settings.precision, settings.layout)
     method.to(device=device, memory_format=computation.memory_format())  # type: ignore[call-overload]
     if processes.count() > 1:

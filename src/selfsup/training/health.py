@@ -20,20 +20,24 @@ from selfsup.training.loop import as_list, total_chance
 
 FEATURE_IMAGES = 256
 """Images whose features are looked at while training; rank cannot exceed it."""
+COLLAPSED = 0.01
+"""Spread below which features are called equal: bfloat16 knows no differences below 1/256. A common mean as such is no
+harm, because probes subtract it: behind a ReLU it may be 20 times what differs between images."""
 
 
 def feature_spread(features: Float[Tensor, "B D"]) -> dict[str, float]:
     """Say how much features differ from image to image.
 
-    Returns: `feature_std`, the mean standard deviation of L2-normalized features times sqrt(D) (0: collapsed,
-    1: spread evenly over the sphere), `rank`, the exponential of the entropy of the singular values
-    (RankMe; 1 to min(B, D)), and `width`, D.
+    Returns: `feature_std`, the mean standard deviation of L2-normalized features times sqrt(D) (0: all equal,
+    1: spread evenly over the sphere), `rank`, the exponential of the entropy of the singular values of what differs
+    from the mean (1 to min(B, D)), and `width`, D.
 
-    Source: Garrido et al., 2022, https://arxiv.org/abs/2210.02885
+    Source: Garrido et al., 2022, https://arxiv.org/abs/2210.02885, whose RankMe leaves the mean in: a large one is
+    then the only direction that counts.
     """
     features = features.double()
     std = F.normalize(features).std(0).mean() * math.sqrt(features.shape[1])
-    singular = torch.linalg.svdvals(features)
+    singular = torch.linalg.svdvals(features - features.mean(0))
     share = singular / singular.sum().clamp_min(1e-12) + 1e-7
     rank = torch.exp(-(share * share.log()).sum())
     return {"feature_std": std.item(), "rank": rank.item(), "width": features.shape[1]}
@@ -91,10 +95,10 @@ def findings(rows: list[dict[str, Any]], summary: Mapping[str, Any], peak_lr: fl
             )
     if checks and "feature_std" in checks[-1]:
         last = checks[-1]
-        if last["feature_std"] < 0.1:
+        if last["feature_std"] < COLLAPSED:
             warn(
                 "The features have collapsed: they hardly differ between images "
-                f"(spread {last['feature_std']:.3f} of 1)."
+                f"(spread {last['feature_std']:.4f} of 1)."
             )
         elif last["rank"] < min(5.0, 0.05 * min(last["width"], FEATURE_IMAGES)):
             warn(f"The features use few directions: effective rank {last['rank']:.1f} of {last['width']}.")

@@ -62,6 +62,7 @@ def write_outcome(prepared: Prepared, trainee: Trainee, run: Run, spent: dict[st
             "chance": check.get("headline_chance", method.headline_chance),
             "rises": method.headline_rises,
             "held_out_images": len(prepared.held_out),
+            "things": prepared.held_out.things,
         },
         "loss": check["loss"],
         "chance": check["chance"],

@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Int64
 
 from selfsup import methods, processes
+from selfsup.data.frames import assumed_rate
+from selfsup.data.grouping import check_group, grouped
 from selfsup.data.images import ImageStore
 from selfsup.data.inputs import open_inputs, size_for, source_of
 from selfsup.data.rounds import Rounds
@@ -25,6 +26,7 @@ from selfsup.recipe import seconds as read_seconds
 from selfsup.run import read_yaml
 from selfsup.training.build import initial_encoder
 from selfsup.training.computation import choose
+from selfsup.training.held_out import hold_out, why_none
 from selfsup.training.rehearsal import Rehearsal, peak_memory_mb, seconds_per_step
 from selfsup.training.settings import Settings, refuse_changes, split
 from selfsup.values import is_drawn
@@ -62,6 +64,7 @@ def prepare(
     single_image: int | None = None,
     single_noise: float | None = None,
     frame_rate: float | None = None,
+    group: str | None = None,
     progress: Progress = silent,
     **settings: Any,
 ) -> Prepared:
@@ -80,6 +83,8 @@ def prepare(
         raise InputError(f"The run folder {str(folder)!r} is a file; give --out a folder.")
     if before is not None and "method" not in before:
         raise InputError(f"{str(folder)!r} holds a baseline, {before.get('name', 'of no name')}; use another --out.")
+    if group is not None:
+        check_group(group, data)
     start = _start_named(init)
     place = device_of(device)
     resumed = before or {}
@@ -91,9 +96,11 @@ def prepare(
         method, data, encoder, image_size, store_size, single_image, single_noise, frame_rate, cache, progress
     )
     side = int(images.rows(np.arange(1)).shape[-1])
+    if group is not None:
+        images = grouped(images, group)
     images = _with_scenes(images, method, arguments, side, cache, progress)
     training, held_out = hold_out(images)
-    batch_size, notes = _fitting_batch(recipe.batch_size, len(images), len(training))
+    batch_size, notes = _fitting_batch(recipe.batch_size, images, len(training))
     channels = statistics(images) if images.holds_signals else None
     computation = choose(precision, layout, encoder, image_size, place)
     chosen = Settings(
@@ -114,11 +121,12 @@ def prepare(
         single_image=single_image,
         single_noise=single_noise,
         frame_rate=frame_rate,
+        group=group,
     )
     fingerprint = fingerprint_of(images)
-    if images.clips is not None and len(held_out) == 0:
-        notes.append("No video is short enough to be held out; the task is judged by what was trained on.")
-    said = (*images.notes, *notes)
+    if len(held_out) == 0 and (images.clips is not None or group is not None):
+        notes.append(why_none(images))
+    said = (*images.notes, *assumed_rate(images, frame_rate), *notes)
     facts = {"images": fingerprint, "processes": processes.count()}
     if before is not None:
         resolved = dict(before.get("resolved") or {})
@@ -126,7 +134,7 @@ def prepare(
         refuse_changes(before, chosen.as_config(), folder)
         if resolved.get("images") != fingerprint:
             raise InputError(
-                f"The images of {display(data)!r} have changed since the run {str(folder)!r} was started; "
+                f"The {images.things} of {display(data)!r} have changed since the run {str(folder)!r} was started; "
                 "use another --out."
             )
         fixed = chosen.with_length(resolved["steps"], resolved["batch_size"])
@@ -183,48 +191,10 @@ def _start_named(init: str | Path | None) -> str | None:
 
 
 def fingerprint_of(images: ImageStore) -> str:
-    """Name the images, and the scenes beside them, so that changed ones are noticed."""
+    """Name the images, what of them belongs together and the scenes beside them, so that changed ones are noticed."""
+    groups = [] if images.groups is None else map(str, images.groups.tolist())
     beside = "" if images.beside is None else images.beside.key
-    return sha256("".join([*images.hashes, beside]).encode()).hexdigest()[:16]
-
-
-def hold_out(images: ImageStore) -> tuple[ImageStore, ImageStore]:
-    """Keep up to 512 images (at most 5 %) from training, chosen by content, to watch the task on.
-
-    Of clips whole videos are kept, and of scenes beside the images a share as large.
-    """
-    count = min(512, len(images) // 20)
-    if count < 8:
-        return images, images.select(np.arange(0))
-    order = np.argsort(np.array(images.hashes), kind="stable")
-    kept = order[:count] if images.clips is None else _whole_videos(images.clips.source, order, count)
-    training = np.setdiff1d(np.arange(len(images)), kept)
-    return _with_part(images.select(training), images, 0), _with_part(images.select(np.sort(kept)), images, 1)
-
-
-def _whole_videos(source: Int64[np.ndarray, " N"], order: Int64[np.ndarray, " N"], count: int) -> np.ndarray:
-    """Take videos in the order of their first frame by content, as long as no more than `count` frames are taken.
-
-    Where all are longer the shortest is taken, if it is no more than a fifth of all frames.
-    """
-    frames, taken = np.bincount(source), 0
-    chosen: list[int] = []
-    for video in dict.fromkeys(source[order].tolist()):
-        if taken + frames[video] <= count:
-            chosen.append(video)
-            taken += frames[video]
-    if not chosen and frames[frames > 0].min() * 5 <= len(source):  # one long video is better than none
-        chosen = [int(np.flatnonzero(frames == frames[frames > 0].min())[0])]
-    return np.flatnonzero(np.isin(source, chosen))
-
-
-def _with_part(part: ImageStore, images: ImageStore, which: int) -> ImageStore:
-    """Give training images (0) or held-out ones (1) scenes of their own: every twentieth is held out."""
-    if images.beside is None:
-        return part
-    numbers = np.arange(len(images.beside))
-    held_out = numbers % 20 == 19
-    return replace(part, beside=images.beside.select(numbers[held_out if which else ~held_out]))
+    return sha256("".join([*images.hashes, beside, *groups]).encode()).hexdigest()[:16]
 
 
 def _with_scenes(
@@ -288,13 +258,14 @@ def _refuse_signals(method: str, encoder: str) -> None:
         )
 
 
-def _fitting_batch(wanted: int, usable: int, training: int) -> tuple[int, list[str]]:
+def _fitting_batch(wanted: int, images: ImageStore, training: int) -> tuple[int, list[str]]:
     """Keep at least four batches per epoch: the wanted size, or a quarter of the images in steps of 8."""
+    usable, what = len(images), images.things
     largest = min(wanted, max(8, usable // 4 // 8 * 8), training)
     largest -= largest % processes.count()
     if largest < wanted:
         return largest, [
-            f"The batch is {largest} instead of {wanted} images, because there are only {usable} usable images."
+            f"The batch is {largest} instead of {wanted} {what}, because there are only {usable} usable {what}."
         ]
     return wanted, []
 

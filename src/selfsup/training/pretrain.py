@@ -57,6 +57,7 @@ def pretrain(
     single_image: int | None = None,
     single_noise: float | None = None,
     frame_rate: float | None = None,
+    group: str | None = None,
     checkpoint_every: str = "60s",
     track: Sequence[TrackerName] = (),
     progress: Progress = silent,
@@ -88,6 +89,8 @@ def pretrain(
             boxes of windows of half the short side, turned and sheared, half of them in other colours.
         single_noise: deviation of the noise in these crops, where white is 1; by default none.
         frame_rate: frames that are taken of each second of videos; by default 10, and never more than they have.
+        group: regular expression with one group; clips, or images, that share it (a film, a patient) are held out
+            together, and such clips are no negatives of each other.
         checkpoint_every: time between checkpoints, such as `60s`.
         track: `tensorboard`, `wandb` or `mlflow`, or several: shown there too, without a network unless the
             environment names a server; the run folder stays the record.
@@ -124,6 +127,7 @@ def pretrain(
             single_image=single_image,
             single_noise=single_noise,
             frame_rate=frame_rate,
+            group=group,
             progress=progress,
             **settings,
         )

@@ -3,6 +3,8 @@
 import math
 import resource
 import statistics
+from collections.abc import Iterable
+from itertools import pairwise
 from time import perf_counter
 from typing import NamedTuple
 
@@ -20,7 +22,7 @@ from selfsup.training.loop import as_list, autocast_of, train
 from selfsup.training.settings import Settings
 
 PHASES = 4
-"""Parts of training of which steps are measured."""
+"""Equal parts of training of which steps are measured, at least; more where a method says that its steps change."""
 EMBEDDED = 2048
 """Images that are embedded to find what it takes to embed all."""
 NOTED = 1.0
@@ -28,6 +30,15 @@ NOTED = 1.0
 WARM = 5.0
 """Seconds of preparing a round above which it is not prepared a second time to be timed."""
 _FIRST = torch.nn.Conv1d | torch.nn.Conv2d | torch.nn.Linear
+
+
+class Phase(NamedTuple):
+    """A part of training in which steps are alike."""
+
+    progress: float
+    """Its middle."""
+    share: float
+    """Of all steps."""
 
 
 class Compute(NamedTuple):
@@ -66,16 +77,16 @@ class Rehearsal:
             moments=moments_of(self.trainee.method),
         )  # fmt: skip
         self.round = self._round() if self.batches.per_epoch else RoundCost(0.0, 0.0, 0.0)
+        self.phases = phases(self.trainee.method.changes_at)
         self.autocast = autocast_of(self.trainee.device, settings.precision)
         stream = (self._placed(batch, number) for number, batch in enumerate(self.batches.round_from(0, None)))
         self._steps = train(
             self.trainee.method, stream, self.trainee.optimizers, settings.recipe, settings.seed, self.autocast
         )
 
-    @staticmethod
-    def _placed(batch: Batch, number: int) -> Batch:
+    def _placed(self, batch: Batch, number: int) -> Batch:
         """Give a step the progress of another phase than the last one's: some methods add losses late in training."""
-        return batch._replace(progress=(number % PHASES + 0.5) / PHASES)
+        return batch._replace(progress=self.phases[number % len(self.phases)].progress)
 
     def step(self) -> float:
         """Take one step, of one phase after another; give its seconds."""
@@ -130,7 +141,7 @@ class Rehearsal:
         return RoundCost(seconds, flops / 1e9, trunk / 1e9)
 
     def compute(self) -> Compute:
-        """Count the arithmetic of a step, mean over the phases: everything, and the encoder's by the images it saw."""
+        """Count the arithmetic of a step, mean over training: everything, and the encoder's by the images it saw."""
         method, shape = self.trainee.method, self.trainee.method.encoder.shape
         batch = next(iter(self.batches.round_from(0, None)))
         seen: list[float] = []
@@ -138,17 +149,26 @@ class Rehearsal:
         hook = first.register_forward_hook(
             lambda _, given, __: seen.append(given[0].shape[0] * _places(given[0]) / math.prod(shape[1:]))
         )
-        with FlopCounterMode(display=False) as total:
-            for phase in range(PHASES):
-                for yielded in method.losses(self._placed(batch, phase)):
+        step = images = 0.0
+        for number, phase in enumerate(self.phases):
+            seen.clear()
+            with FlopCounterMode(display=False) as counter:
+                for yielded in method.losses(self._placed(batch, number)):
                     torch.stack([objective.loss for objective in as_list(yielded)]).sum().backward(retain_graph=True)
-                method.zero_grad(set_to_none=True)
+            method.zero_grad(set_to_none=True)
+            step += phase.share * counter.get_total_flops()
+            images += phase.share * sum(seen)
         hook.remove()
         with FlopCounterMode(display=False) as one:
             method.encoder.vector(torch.zeros(2, *shape, device=self.trainee.device)).sum().backward()
         method.zero_grad(set_to_none=True)
-        trunk = one.get_total_flops() / 2 * sum(seen)
-        return Compute(total.get_total_flops() / PHASES / 1e9, trunk / PHASES / 1e9)
+        return Compute(step / 1e9, one.get_total_flops() / 2 * images / 1e9)
+
+
+def phases(changes_at: Iterable[float]) -> list[Phase]:
+    """Divide training into quarters, and those where a method's steps change."""
+    ends = {number / PHASES for number in range(PHASES + 1)} | {at for at in changes_at if 0 < at < 1}
+    return [Phase((begin + end) / 2, end - begin) for begin, end in pairwise(sorted(ends))]
 
 
 def standing_in(features: torch.Tensor, count: int) -> torch.Tensor:
@@ -165,7 +185,7 @@ def standing_in(features: torch.Tensor, count: int) -> torch.Tensor:
 def seconds_per_step(
     rehearsals: list[Rehearsal], steps: int = 20, warm_up: int = 3, limit: float = 60.0
 ) -> list[float]:
-    """Time a step of each rehearsal: interleaved, the mean over the phases of the median of each.
+    """Time a step of each rehearsal: interleaved, the mean over training of the median of each phase.
 
     Args:
         rehearsals: of the runs to compare, timed in turn so that a slow moment of the machine hits all alike.
@@ -178,12 +198,18 @@ def seconds_per_step(
     for turn in range(warm_up + steps):
         for rehearsal, taken in zip(rehearsals, times, strict=True):
             taken.append(rehearsal.step())
-        if turn >= warm_up + PHASES - 1 and perf_counter() - began > limit:
+        if turn >= warm_up + max(len(one.phases) for one in rehearsals) - 1 and perf_counter() - began > limit:
             break
     return [
-        statistics.mean(statistics.median(taken[warm_up + phase :: PHASES]) for phase in range(PHASES))
-        for taken in times
+        sum(phase.share * statistics.median(of_phase) for phase, of_phase in zip(one.phases, apart, strict=True))
+        for one, taken in zip(rehearsals, times, strict=True)
+        for apart in [_by_phase(taken, len(one.phases), warm_up)]
     ]
+
+
+def _by_phase(taken: list[float], count: int, warm_up: int) -> list[list[float]]:
+    """Part the times of steps that were of one phase after another; the first of all do not count."""
+    return [taken[warm_up + (number - warm_up) % count :: count] for number in range(count)]
 
 
 def peak_memory_mb(device: torch.device) -> float:

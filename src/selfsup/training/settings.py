@@ -12,7 +12,7 @@ from selfsup.recipe import Recipe
 
 _INNER = ("recipe", "arguments", "channels")
 """Fields that are no settings of their own."""
-_OF_SOME = ("single_image", "single_noise", "frame_rate")
+_OF_SOME = ("single_image", "single_noise", "frame_rate", "group")
 """Fields that are left out where they do not matter, so that runs begun before they were known still resume."""
 
 
@@ -43,6 +43,8 @@ class Settings:
     """Deviation of the noise in these crops; None: no noise."""
     frame_rate: float | None = None
     """Frames of videos that are taken in a second; None: the usual number."""
+    group: str | None = None
+    """Regular expression that finds in a path what belongs together; None: each video or image is alone."""
 
     def as_config(self) -> dict[str, Any]:
         """Give flat names and values, as `--config` reads them."""

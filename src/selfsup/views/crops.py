@@ -46,8 +46,8 @@ def random_resized_crop(
 
 def random_boxes(
     like: Shaped[Tensor, "B *rest"],
-    height: int,
-    width: int,
+    height: float,
+    width: float,
     *,
     scale: tuple[float, float] = (0.08, 1.0),
     ratio: tuple[float, float] = (3 / 4, 4 / 3),
@@ -72,8 +72,8 @@ def fitting_boxes(
     area: Float[Tensor, "B T"],
     aspect: Float[Tensor, "B T"],
     place: Float[Tensor, "B 2"],
-    height: int,
-    width: int,
+    height: float,
+    width: float,
     ratio: tuple[float, float],
 ) -> Float[Tensor, "B 4"]:
     """Take the first of T boxes that fits into an image; if none does, the largest centred one of an allowed ratio.
