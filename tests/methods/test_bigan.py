@@ -203,7 +203,7 @@ def test_every_way_of_steadying_the_game_trains(arguments: dict[str, Any]) -> No
     # inside the margins of hinge, real and generated pairs pull the last bias by equal amounts
     assert still == (["discriminator.logit.bias"] if arguments.get("loss") == "hinge" else [])
     rates = {part: optimizer.param_groups[0]["lr"] for part, optimizer in optimizers.items()}
-    assert rates["discriminator"] == pytest.approx(arguments.get("discriminator_rate", 1.0) * rates["encoder"])
+    assert rates["discriminator"] == pytest.approx(arguments.get("discriminator_rate", 2.0) * rates["encoder"])
 
 
 def test_headline_knows_its_ends() -> None:

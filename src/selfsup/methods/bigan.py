@@ -40,7 +40,7 @@ class BiGAN(Method):
         norm: of the discriminator: `spectral`, `batch` or `none`.
         r1: weight of the penalty on the discriminator's gradient at real images; 0: none.
         ema: share of the averaged generator, which draws pictures and plays no part in the game, kept by each step.
-        discriminator_rate: rate of the discriminator in units of the others'.
+        discriminator_rate: rate of the discriminator in units of the others'; 1 in the paper.
         augment: what real and generated images pass through before they are judged: `none`, or some of
             `color,translation,cutout`.
         regressor: weight of the squared error with which the encoder finds the codes of generated images; 0.25 in
@@ -72,7 +72,7 @@ class BiGAN(Method):
         norm: Literal["spectral", "batch", "none"] = "batch",
         r1: float = 0.0,
         ema: float = 0.999,
-        discriminator_rate: float = 1.0,
+        discriminator_rate: float = 2.0,
         augment: str = "none",
         regressor: float = 0.0,
         flip: bool = True,
