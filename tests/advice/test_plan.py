@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -6,9 +7,8 @@ import pytest
 from advice_fakes import exam, measured, plan
 
 from selfsup.advice import facts
-from selfsup.advice.facts import FolderFacts, fits, folder_facts
+from selfsup.advice.facts import FolderFacts, choose_methods, fits, folder_facts
 from selfsup.advice.plan import (
-    choose_methods,
     fix_steps,
     make_plan,
     read_plan,
@@ -85,12 +85,13 @@ def test_methods_are_kept_or_excluded(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_what_needs_colour_or_a_generator_is_left_out():
-    """Gray images have no colour to predict; a generator cannot be trained within a method's budget."""
+    """Gray images have no colour to predict; a generator is there only if one is named."""
     gray, colourful = (choose_methods(None, FolderFacts(1000, 64, gray=gray, clips=50))[1] for gray in (True, False))
 
     assert set(gray) == {"colorization", "splitbrain", "aetgan"}
     assert set(colourful) == {"aetgan"}
-    assert "finished bigan run" in colourful["aetgan"]
+    assert "finished bigan run; name one with --generator" in colourful["aetgan"]
+    assert "aetgan" in choose_methods(None, replace(COLOURFUL, generator=True))[0]
 
 
 def test_no_method_left_is_a_sentence(monkeypatch: pytest.MonkeyPatch):

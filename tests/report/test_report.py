@@ -155,6 +155,23 @@ def test_the_cost_of_scratch_is_explained(small: Path):
     assert "from scratch 1 min 2 s 4.1 TFLOP – 1,400 –" in text
 
 
+def test_what_a_generator_took_is_in_the_cost_and_said(small: Path):
+    """As the results have it, and from the plan and finished runs as long as there are none."""
+    results = json.loads((small / "results.json").read_text())
+    row = {"arm": "aetgan", "kind": "method", "seconds": 1320.0, "trunk_gflops": 9000.0}
+    row["generator"] = {"seconds": 720.0, "trunk_gflops": 5000.0}
+    rewrite(small / "results.json", cost=[*results["cost"], row])
+    text = Page(write_report(small)).text
+    assert "of which 12 min and 5 TFLOP for the generator, which was trained once" in text
+    assert "22 min 9 TFLOP" in text
+
+    (small / "results.json").unlink()
+    rewrite(small / "plan.json", generator_run={"seconds": 720.0, "trunk_gflops": None})
+    (small / "trials" / "rotation-seed0").rename(small / "trials" / "aetgan-seed0")
+    text = Page(write_report(small)).text
+    assert "of which 12 min for the generator, which was trained once" in text
+
+
 def test_names_that_hide_or_are_no_text_are_shown_as_codes(tmp_path: Path):
     """Line breaks, direction overrides and bytes that are not UTF-8 are visible, and cost no report."""
     run = fixtures.write_run(tmp_path / "run")

@@ -9,11 +9,11 @@ from typing import Any
 from selfsup import methods as table
 from selfsup.advice.carry_out import carry_out
 from selfsup.advice.conclusion import conclude
-from selfsup.advice.facts import folder_facts
+from selfsup.advice.facts import choose_methods, folder_facts
+from selfsup.advice.generator import Generator, notes_of, open_generator, refuse_other_generator
 from selfsup.advice.material import Material, open_material
 from selfsup.advice.plan import (
     Plan,
-    choose_methods,
     forecast_sentence,
     make_plan,
     read_plan,
@@ -48,6 +48,7 @@ def advise(
     group: str | None = None,
     frame_rate: float | None = None,
     transductive: bool = False,
+    generator: Path | None = None,
     reference: tuple[str, ...] = (),
     plan: Path | None = None,
     device: str = "auto",
@@ -82,6 +83,8 @@ def advise(
         frame_rate: frames that are taken of each second of the videos to pretrain on; by default 10, and never more
             than they have. Labelled clips are judged at 10.
         transductive: whether test images may be pretrained on.
+        generator: folder of a finished run of bigan on images of the same size; with it aetgan is tried too, and what
+            the generator took to train is counted in its cost.
         reference: safetensors files of public weights, probed as a marked reference outside the ranking; one whose
             architecture is not the encoder's is written `FILE.safetensors=resnet50`, with timm's name.
         plan: `plan.json` of an earlier advice, to repeat it exactly.
@@ -102,6 +105,7 @@ def advise(
         "encoder": encoder, "budget": budget, "seeds": list(range(seeds)), "finalists": finalists,
         "label_budgets": list(label_budgets), "draws": draws, "transductive": transductive,
         "pattern": pattern, "group": group, "frame_rate": frame_rate,
+        "generator": None if generator is None else str(Path(generator).expanduser().absolute()),
     }  # fmt: skip
     _check(asked, methods, out)
     named = open_references(reference)
@@ -118,6 +122,8 @@ def advise(
         refuse_changes(known, asked, methods, out)
     keep_pages()
     rules: dict[str, Any] = dict(asked) if given is None else {name: getattr(given, name) for name in asked}
+    rules["generator"] = asked["generator"] or rules["generator"]  # that of a given plan may lie elsewhere now
+    drawing = _generator(rules["generator"], known)
     material = open_material(
         known.data if data is None and known is not None else data,
         given.labels if labels is None and given is not None else labels,
@@ -131,20 +137,24 @@ def advise(
         material,
         known,
         {"encoder": encoder, "device": device, "precision": precision, "layout": layout, "threads": threads},
-        rules["frame_rate"],
+        {name: rules[name] for name in ("frame_rate", "generator")},
         progress,
     )
     references = _references(named, known, bench)
     if known is not None:
         refuse_changes(known, material.content(), None, out)
-        final = known
+        final = replace(known, generator=rules["generator"])
     else:
-        kept, excluded = choose_methods(methods, folder_facts(material.images, material.image_size))
+        facts = replace(folder_facts(material.images, material.image_size), generator=drawing is not None)
+        kept, excluded = choose_methods(methods, facts)
         progress.note(f"Timing a step of {', '.join(kept)}.")
         measured = bench.measure(kept, material.exam is not None)
         kept = [name for name in kept if name not in measured.refused]
         excluded |= measured.refused
-        final = make_plan(asked, material.described(), kept, excluded, measured, material.exam)
+        described = material.described()
+        if drawing is not None:
+            described["generator_run"] = drawing.beside(material).written()
+        final = make_plan(asked, described, kept, excluded, measured, material.exam)
         final = replace(final, command=command_of(final, out))
         bench.steps = final.steps
     final = replace(final, references=[weights.written() for weights in references])
@@ -181,7 +191,8 @@ def command_of(plan: Plan, out: Path) -> str:
         "labels": plan.labels, "budget": plan.budget, "methods": ",".join([*plan.methods, *plan.excluded]),
         "encoder": plan.encoder, "image-size": plan.image_size, "seeds": len(plan.seeds), "finalists": plan.finalists,
         "label-budgets": ",".join("all" if b is None else str(b) for b in plan.label_budgets), "draws": plan.draws,
-        "pattern": plan.pattern, "group": plan.group, "frame-rate": plan.frame_rate, "out": out,
+        "pattern": plan.pattern, "group": plan.group, "frame-rate": plan.frame_rate,
+        "generator": plan.generator, "out": out,
         "reference": ",".join(weights.given for weights in planned_references(plan.references)) or None,
     }  # fmt: skip
     flags = [part for name, value in given.items() if value is not None for part in (f"--{name}", str(value))]
@@ -189,8 +200,18 @@ def command_of(plan: Plan, out: Path) -> str:
 
 
 def _trials(plan: Plan) -> Plan:
-    """Give a plan without what may be added to it later."""
-    return replace(plan, references=[], command="")
+    """Give a plan without what may be added to it later, and without where its generator lies."""
+    return replace(plan, references=[], command="", generator=None)
+
+
+def _generator(place: str | None, known: Plan | None) -> Generator | None:
+    """Read what is known of a generator, before anything is opened; a plan knows it by its content."""
+    if place is None:
+        return None
+    found = open_generator(Path(place))
+    if known is not None:
+        refuse_other_generator(known.generator_run, found, place)
+    return found
 
 
 def _references(named: Sequence[Reference], known: Plan | None, bench: Any) -> list[Reference]:
@@ -203,18 +224,19 @@ def _references(named: Sequence[Reference], known: Plan | None, bench: Any) -> l
 
 
 def _bench(
-    material: Material, known: Plan | None, asked: Mapping[str, Any], frame_rate: float | None, progress: Progress
+    material: Material, known: Plan | None, asked: Mapping[str, Any], of_some: Mapping[str, Any], progress: Progress
 ) -> Any:
     from selfsup.advice.bench import Workbench
 
     settings = {name: getattr(known, name) if known is not None else value for name, value in asked.items()}
-    settings |= {"image_size": material.image_size, "frame_rate": frame_rate, "group": material.group}
+    settings |= {"image_size": material.image_size, "group": material.group, **of_some}
     steps = dict(known.steps) if known else {}
     return Workbench(material.images, material.labelled, material.exam, settings, steps, progress, material.frames)
 
 
 def _carry_out(plan: Plan, material: Material, bench: Any, out: Path, progress: Progress) -> Verdict:
-    notes = [*material.notes, *(f"{method} is left out: {reason}." for method, reason in plan.excluded.items())]
+    left_out = [f"{method} is left out: {reason}." for method, reason in plan.excluded.items()]
+    notes = [*material.notes, *left_out, *notes_of(plan)]
     for note in [*notes, forecast_sentence(plan)]:
         progress.note(note)
     if material.exam is None:

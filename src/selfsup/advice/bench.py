@@ -32,6 +32,7 @@ from selfsup.evaluation.supervised import ENOUGH, LRS, choose_lr, train_supervis
 from selfsup.networks.codes import FILE as CODES
 from selfsup.networks.encoders import Encoder, build_encoder, load_encoder
 from selfsup.progress import Progress, silent
+from selfsup.report.cost import GENERATED
 from selfsup.run import Run
 from selfsup.training.build import NORM_IMAGES, with_clean_norms
 from selfsup.training.held_out import hold_out
@@ -54,7 +55,8 @@ class Workbench(Bench):
         images: to pretrain on; the test images are not among them.
         labelled: all labelled images, or None.
         exam: their labels, and the test images among them.
-        settings: `encoder`, `image_size`, `device`, `precision`, `layout`, `threads`, as `pretrain` takes them.
+        settings: `encoder`, `image_size`, `device`, `precision`, `layout`, `threads`, as `pretrain` takes them, and
+            `generator` for the method that draws with one.
         steps: of each method; empty until they are known.
         progress: told what is being done.
         frames: of the labelled clips, where clips have the labels.
@@ -88,10 +90,11 @@ class Workbench(Bench):
 
     def _settings_of(self, method: str) -> dict[str, Any]:
         """Give the settings of a run: to a method that reads images, frames in folders have no rate."""
+        own = {name: value for name, value in self.settings.items() if name != "generator"}
+        if method == GENERATED:
+            own["generator"] = Path(self.settings["generator"])
         decoded = self.images.sources[0] is None
-        if decoded or "clips" in table.load(method).reads:
-            return self.settings
-        return {**self.settings, "frame_rate": None}
+        return own if decoded or "clips" in table.load(method).reads else {**own, "frame_rate": None}
 
     def cost(self, folder: Path) -> dict[str, Any]:
         """Read what a finished run cost."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from selfsup.advice import ranking, saving
+from selfsup.advice import generator, ranking, saving
 from selfsup.advice import verdict as words
 from selfsup.advice.carry_out import run_folder, validation_of
 from selfsup.advice.found import Found
@@ -15,11 +15,12 @@ from selfsup.advice.plan import Plan
 from selfsup.advice.ranking import Decision
 from selfsup.advice.resampling import Resampled
 from selfsup.advice.second_opinion import disagreement
-from selfsup.advice.tables import Judged, above_best, failed_rows, results, table_rows
+from selfsup.advice.tables import Judged, above_best, costs_of, failed_rows, results, table_rows
 from selfsup.advice.trial import Bench, reason_of
 from selfsup.advice.verdict import Verdict
 from selfsup.progress import Progress
 from selfsup.recipe import seconds as read_seconds
+from selfsup.report.cost import GENERATED
 from selfsup.run import read_yaml, write_json, write_text
 
 LONGER = 10
@@ -50,6 +51,7 @@ def conclude(found: Found, bench: Bench, out: Path, notes: Sequence[str], progre
     judged = Judged(resampled, found.with_references(), decisions, savings)
     disagreed = disagreement(found, arms)
     doubts = unbalanced(found)
+    of_generator = generator.caveats_of(plan, costs_of(found))
     named = {decision.best, *decision.ties}
     stage = found.stage(decision.best, budget)
     recommended = decision.verdict in ("pretrain", "tie")
@@ -70,6 +72,7 @@ def conclude(found: Found, bench: Bench, out: Path, notes: Sequence[str], progre
         verdict=decision.verdict,
         sentences=[
             *sentences, *(said for method, said in doubts.items() if method in named),
+            *(of_generator if GENERATED in named else []),
             *words.smaller_budgets(decisions, resampled, exam.sizes), *_references(found, judged)
         ],
         next="The same command tries what failed again." if missing else _next(decision, arms),
@@ -85,7 +88,7 @@ def conclude(found: Found, bench: Bench, out: Path, notes: Sequence[str], progre
             *words.caveats_of(arms, len(exam.test), test_groups, len(plan.seeds), plan.transductive),
             *([] if disagreed is None else [disagreed.sentence()]),
             *(said for method, said in doubts.items() if method not in named),
-            *_dropped(found), *found.left_out, *failed,
+            *([] if GENERATED in named else of_generator), *_dropped(found), *found.left_out, *failed,
         ],
         command=command,
         transductive=plan.transductive,
@@ -108,7 +111,7 @@ def train_longer(plan: Plan, method: str, run: Path) -> str:
         "--budget", budget, "--out", f"runs/{method}-longer",
     ]  # fmt: skip
     config = read_yaml(run / "config.yaml") if (run / "config.yaml").is_file() else {}
-    for name in ("frame_rate", "group"):
+    for name in ("frame_rate", "group", "generator"):
         parts += [f"--{name.replace('_', '-')}", str(config[name])] if name in config else []
     return shlex.join(parts)
 

@@ -1,10 +1,13 @@
 """What can be seen in a folder before anything is trained, and which methods it rules out."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from selfsup import methods as table
+from selfsup.errors import InputError
 
 if TYPE_CHECKING:
     from selfsup.data.images import ImageStore
@@ -22,6 +25,8 @@ class FolderFacts:
     """How many clips the images are the frames of; 0: single images."""
     videos: int = 0
     """How many videos these clips are from."""
+    generator: bool = False
+    """Whether a trained generator was given beside the folder."""
 
 
 def folder_facts(images: "ImageStore", image_size: int, looked_at: int = 256) -> FolderFacts:
@@ -78,9 +83,9 @@ def needs_videos(facts: FolderFacts) -> str | None:
     return None if facts.videos != 1 else "it compares what moves with other videos, and all clips are of one"
 
 
-def needs_generator(_: FolderFacts) -> str | None:
-    """Refuse every folder: what is needed is no property of the images."""
-    return "it needs the generator of a finished bigan run, and the time to train one would have to count"
+def needs_generator(facts: FolderFacts) -> str | None:
+    """Refuse every folder beside which no generator was given."""
+    return None if facts.generator else "it needs the generator of a finished bigan run; name one with --generator"
 
 
 RULES: dict[str, list[Rule]] = {
@@ -99,3 +104,20 @@ RULES: dict[str, list[Rule]] = {
 def fits(method: str, facts: FolderFacts) -> str | None:
     """Say why a method cannot work on a folder, or None where nothing speaks against it."""
     return next((reason for rule in RULES.get(method, []) if (reason := rule(facts)) is not None), None)
+
+
+def choose_methods(names: Sequence[str] | None, facts: FolderFacts) -> tuple[list[str], dict[str, str]]:
+    """Give the methods to try, and why others are left out.
+
+    Raises:
+        InputError: for an unknown name, or when none is left.
+    """
+    wanted = list(dict.fromkeys(table.METHODS if names is None else names))
+    for name in wanted:
+        table.entry(name)
+    excluded = {name: reason for name in wanted if (reason := fits(name, facts)) is not None}
+    kept = [name for name in wanted if name not in excluded]
+    if not kept:
+        why = "; ".join(f"{name}: {reason}" for name, reason in excluded.items()) or "none was named"
+        raise InputError(f"No method is left to try ({why}); name others with --methods.")
+    return kept, excluded

@@ -39,6 +39,8 @@ class Material:
     """Of the labelled clips, where clips have the labels; `labelled` holds one frame of each then."""
     group: str | None = None
     """Regular expression that finds in a path what of `images` belongs together; None where it finds nothing."""
+    opened: "ImageStore | None" = None
+    """`images` before those of the test set were taken out; None where they were not."""
 
     def content(self) -> dict[str, Any]:
         """Give the fields of a plan by which changed images are noticed."""
@@ -110,7 +112,9 @@ def open_material(
     exam = make_exam(labelled, pool, test, label_budgets, draws)
     if transductive:
         notes.append(f"Transductive: the test {labelled.things} stay among the {images.things} to pretrain on.")
+        opened = None
     else:
+        opened = images
         kept, said = without_test(images, labelled.select(test).seen, group, frame_rate)
         notes += said
         images = images.select(kept)
@@ -120,8 +124,9 @@ def open_material(
             " test images counts clips."
         )
     return Material(
-        images, labelled.images, exam, size, shown(data), shown(labels), notes, labelled.frames, _finding(images, group)
-    )
+        images, labelled.images, exam, size, shown(data), shown(labels), notes, labelled.frames,
+        _finding(images, group), opened,
+    )  # fmt: skip
 
 
 def _finding(images: "ImageStore", group: str | None) -> str | None:

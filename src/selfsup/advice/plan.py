@@ -13,7 +13,6 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from selfsup import methods as table
-from selfsup.advice.facts import FolderFacts, fits
 from selfsup.advice.supervision import plan_supervised, supervised_seconds
 from selfsup.data.rounds import Rounds
 from selfsup.errors import InputError
@@ -96,6 +95,10 @@ class Plan:
     group: str | None = None
     frame_rate: float | None = None
     """Frames of videos that are pretrained on in a second; null: the usual number."""
+    generator: str | None = None
+    """Finished run of bigan that aetgan draws with."""
+    generator_run: dict[str, Any] = field(default_factory=dict)
+    """What is known of it, as `Generator` writes itself."""
     transductive: bool = False
     supervised: dict[str, Any] = field(default_factory=dict)
     """As `Supervised` writes itself."""
@@ -115,11 +118,13 @@ class Plan:
         """Name everything that decides a result; measured times and forecasts do not."""
         left_out = (
             "seconds_per_step", "rounds", "forecast", "data", "labels", "budget", "excluded", "methods", "steps",
-            "trials", "command", "references", "scattering",
+            "trials", "command", "references", "scattering", "generator", "generator_run",
         )  # fmt: skip
         kept = {name: value for name, value in asdict(self).items() if name not in left_out}
         if self.frame_rate is None:  # as in plans that are older than it
             del kept["frame_rate"]
+        if self.generator is not None:
+            kept["generator"] = self.generator_run["content"]
         return sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:16]
 
     @property
@@ -181,23 +186,6 @@ def refuse_changes(before: Plan, now: Mapping[str, Any], methods: Sequence[str] 
 
 def _shown(value: Any) -> str:
     return ",".join("all" if v is None else str(v) for v in value) if isinstance(value, list) else str(value)
-
-
-def choose_methods(names: Sequence[str] | None, facts: FolderFacts) -> tuple[list[str], dict[str, str]]:
-    """Give the methods to try, and why others are left out.
-
-    Raises:
-        InputError: for an unknown name, or when none is left.
-    """
-    wanted = list(dict.fromkeys(table.METHODS if names is None else names))
-    for name in wanted:
-        table.entry(name)
-    excluded = {name: reason for name in wanted if (reason := fits(name, facts)) is not None}
-    kept = [name for name in wanted if name not in excluded]
-    if not kept:
-        why = "; ".join(f"{name}: {reason}" for name, reason in excluded.items()) or "none was named"
-        raise InputError(f"No method is left to try ({why}); name others with --methods.")
-    return kept, excluded
 
 
 def fix_steps(

@@ -58,7 +58,7 @@ def open_references(given: Sequence[str | Path]) -> list[Reference]:
     for text in map(str, given):
         with readable(text):
             file, encoder = _parts(text)
-            found[file, encoder] = _fingerprint(file)
+            found[file, encoder] = fingerprint_of_file(file)
     names = _telling([file for file, _ in found])
     return [
         Reference(name, str(file), encoder, content)
@@ -130,6 +130,7 @@ def _telling(files: Sequence[Path]) -> list[str]:
     return names
 
 
-def _fingerprint(file: Path) -> str:
+def fingerprint_of_file(file: Path) -> str:
+    """Name what a file holds."""
     with file.open("rb") as opened:
         return file_digest(opened, "sha256").hexdigest()[:16]

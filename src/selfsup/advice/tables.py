@@ -15,6 +15,7 @@ from selfsup.advice.ranking import Decision, Gain
 from selfsup.advice.references import Reference
 from selfsup.advice.resampling import Interval, Resampled
 from selfsup.advice.trial import Failure
+from selfsup.report.cost import with_generator
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,7 @@ def results(found: Found, judged: Judged, notes: Sequence[str], test_groups: int
             for name, of_budget in judged.savings.items()
             for b, s in of_budget.items()
         ],
-        "cost": _costs(found),
+        "cost": costs_of(found),
         "screening": [
             {
                 "arm": s.method, "seed": plan.screening_seed, "stage": s.stage, "validation": s.validation,
@@ -165,9 +166,11 @@ def _curves(found: Found, resampled: Mapping[int | None, Resampled], only: Kind 
     ]  # fmt: skip
 
 
-def _costs(found: Found) -> list[dict[str, Any]]:
+def costs_of(found: Found) -> list[dict[str, Any]]:
+    """Give what one run of each method cost, and one training from scratch; with a generator, that one's too."""
     rows = [cost_row(name, "method", [a.cost for a in of_seed.values()]) for name, of_seed in found.trials.items()]
     scratch = found.trained.get(("scratch", "control"), {}).get(found.exam.largest)
+    rows = with_generator(rows, found.plan.generator_run)
     return rows if scratch is None else [*rows, cost_row("scratch", "control", scratch.costs)]
 
 

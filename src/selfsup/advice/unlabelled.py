@@ -7,11 +7,13 @@ from typing import Any
 from selfsup.advice import verdict as words
 from selfsup.advice.carry_out import run_folder
 from selfsup.advice.conclusion import draw_neighbours
+from selfsup.advice.generator import caveats_of
 from selfsup.advice.plan import Plan
 from selfsup.advice.tables import cost_row, failed_rows, task_row
 from selfsup.advice.trial import Bench, Failure, reason_of
 from selfsup.advice.verdict import Verdict
 from selfsup.progress import Progress
+from selfsup.report.cost import with_generator
 from selfsup.run import write_json
 
 
@@ -33,6 +35,10 @@ def without_labels(plan: Plan, bench: Bench, out: Path, notes: Sequence[str], pr
         task_row(method, plan.screening_seed, bench.cost(run_folder(out, method, plan.screening_seed)))
         for method in finished
     ]
+    cost = [
+        cost_row(method, "method", [bench.cost(run_folder(out, method, plan.screening_seed))]) for method in finished
+    ]
+    cost = with_generator(cost, plan.generator_run)
     verdict = Verdict(
         out, "unknown",
         [
@@ -44,15 +50,15 @@ def without_labels(plan: Plan, bench: Bench, out: Path, notes: Sequence[str], pr
         ],
         next="Label a few images of each class (5 are a start, 20 are better), one folder per class, and ask again "
         "with --labels.",
-        caveats=["One seed each: training spread unknown.", *(failure.sentence() for failure in failures)],
+        caveats=[
+            "One seed each: training spread unknown.", *caveats_of(plan, cost),
+            *(failure.sentence() for failure in failures),
+        ],
         transductive=plan.transductive,
     )  # fmt: skip
     runs = [
         {"arm": m, "seed": plan.screening_seed, "folder": f"trials/{m}-seed{plan.screening_seed}", "role": "reported"}
         for m in finished
-    ]
-    cost = [
-        cost_row(method, "method", [bench.cost(run_folder(out, method, plan.screening_seed))]) for method in finished
     ]
     write_json(
         out / "results.json",

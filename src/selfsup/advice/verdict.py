@@ -28,7 +28,9 @@
     budgets     rows {per_class, labels, verdict, best, winner, ties, gains [{arm, control, mean, low, high, shown}]}
     label_saving rows {arm, per_class, labels, factor, beyond, low, high, text}
     cost        rows {arm, kind, seconds, trunk_gflops, memory_mb, steps, images_per_second} of one run; of `scratch`,
-                one training on all labels of the verdict, without the search for its learning rate
+                one training on all labels of the verdict, without the search for its learning rate. Of `aetgan`,
+                seconds and trunk_gflops hold those of its generator, which was trained once, and `generator`
+                {seconds, trunk_gflops} says them
     screening   rows {arm, seed, stage, validation, finalist}
     runs        rows {arm, seed, folder, role}; role is `screening` or `reported`
     failed      rows {arm, seed, error}

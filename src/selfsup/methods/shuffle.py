@@ -36,8 +36,8 @@ class Shuffle(Method):
     Args:
         encoder: network to train; it sees one frame at a time.
         task: `verify` asks whether the middle one of three frames was taken between the others, `sort` in which of
-            the orders of four frames they stand (backwards is the same order), `arrow` whether three frames run
-            forwards or backwards.
+            the orders of four frames they stand (backwards is the same order; it wants a rate of 0.01), `arrow` whether
+            three frames run forwards or backwards.
         tau_max: most seconds from the first to the last frame of a tuple; 2.4 are 60 frames at 25 a second.
         tau_min: least seconds by which a wrong middle frame lies outside, for `verify`; 0.6 are 15 frames.
         positives: share of tuples in order in every batch, to the nearest whole number, for `verify`.

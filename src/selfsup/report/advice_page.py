@@ -1,10 +1,12 @@
 """The page about an advice: which pretext task, if any, and how sure one can be."""
 
+from collections.abc import Sequence
+
 from selfsup.report import controls, cost, curves, findings, health, stages, tasks
 from selfsup.report.arms import Arms
 from selfsup.report.blocks import Headline, Listing, Page, Section
 from selfsup.report.commands import advice_commands
-from selfsup.report.folders import AdviceFiles, reported_runs, seeds_of
+from selfsup.report.folders import AdviceFiles, RunFiles, reported_runs, seeds_of
 from selfsup.report.trust import honesty
 from selfsup.report.values import Json, mapping, names, number, rows, sentences, whole
 from selfsup.report.words import count, plural, sentence, visible
@@ -42,7 +44,7 @@ def advice_page(found: AdviceFiles) -> Page:
             points, measure, test_images, number(results.get("chance")), _savings(results, arms), missing
         ),
         *(labelled if points else []),
-        cost.cost_section(results.get("cost") or cost.cost_of_runs(runs), arms),
+        cost.cost_section(_costs(found, runs), arms),
         tasks.tasks_section(runs, arms),
         tasks.neighbours_section(tasks.neighbour_pictures(runs, found.sheets), arms),
         health.health_section(runs, arms),
@@ -133,6 +135,12 @@ def _savings(results: Json, arms: Arms) -> list[str]:
             name = arms.get(str(row.get("arm", "?")), "method").label
             said.append(sentence(f"{name}, {curves.budget(whole(row.get('per_class')))}: {row['text']}"))
     return said
+
+
+def _costs(found: AdviceFiles, runs: Sequence[RunFiles]) -> list[Json]:
+    """Take the cost from the results, or from the runs that are finished."""
+    written = rows(found.results.get("cost"))
+    return written or cost.with_generator(cost.cost_of_runs(runs), mapping(found.plan.get("generator_run")))
 
 
 def _notes(found: AdviceFiles) -> list[str]:

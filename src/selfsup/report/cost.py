@@ -1,16 +1,19 @@
 """The section about what a run cost."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from selfsup.report.arms import Arms
 from selfsup.report.blocks import Cell, Section, Table
 from selfsup.report.curves import named
 from selfsup.report.folders import RunFiles
-from selfsup.report.values import Json, number, rows
+from selfsup.report.values import Json, mapping, number, rows
 from selfsup.report.words import compute, count, duration, memory, short
 
 TITLE = "What it cost"
+GENERATED = "aetgan"
+"""The method that needs a generator, which was trained before."""
 COLUMNS: dict[str, tuple[str, Callable[[float], str]]] = {
     "seconds": ("time", duration),
     "trunk_gflops": ("compute", compute),
@@ -34,6 +37,7 @@ def cost_section(content: object, arms: Arms) -> Section:
             "Beside them training from scratch: one training on all labels of the verdict, without the search for its "
             "learning rate."
         )
+    said += _of_generators(found, arms)
     body = []
     for row in found:
         values = [(number(row.get(key)), words) for key, (_, words) in COLUMNS.items()]
@@ -56,3 +60,34 @@ def cost_of_runs(runs: Sequence[RunFiles]) -> list[Json]:
             row[key] = math.fsum(values) / len(values) if values else None
         found.append(row)
     return found
+
+
+def with_generator(costs: Sequence[Json], taken: Mapping[str, Any]) -> list[Json]:
+    """Add what the generator took to a run of the method that needs it; empty: nothing is known of one."""
+    if not taken:
+        return list(costs)
+    return [_added(row, taken) if row.get("arm") == GENERATED else row for row in costs]
+
+
+def _added(row: Json, taken: Mapping[str, Any]) -> Json:
+    both: Json = {}
+    for key in ("seconds", "trunk_gflops"):
+        own, before = number(row.get(key)), number(taken.get(key))
+        both[key] = None if own is None or before is None else own + before
+    return {**row, **both, "generator": {key: number(taken.get(key)) for key in both}}
+
+
+def _of_generators(costs: Sequence[Json], arms: Arms) -> list[str]:
+    """Say which part of a cost is a generator's."""
+    said = []
+    for row in costs:
+        taken = mapping(row.get("generator"))
+        seconds, gigaflops = number(taken.get("seconds")), number(taken.get("trunk_gflops"))
+        if seconds is not None:
+            done = "" if gigaflops is None else f" and {compute(gigaflops)}"
+            label = arms.get(str(row.get("arm", "?")), str(row.get("kind", "method"))).label
+            said.append(
+                f"{label}: of which {duration(seconds)}{done} for the generator, which was trained once, before all "
+                "runs; its steps, memory and speed are not in the table."
+            )
+    return said
