@@ -14,6 +14,7 @@ from selfsup.advice.trial import Exam
 from selfsup.data.by_clip import clips_of
 from selfsup.data.doctor import worth_saying
 from selfsup.data.images import open_images
+from selfsup.errors import InputError
 from selfsup.evaluation.supervised import Classifier
 
 SIDE = 32
@@ -86,21 +87,25 @@ def test_films_of_which_a_part_is_tested_leave(tmp_path):
     assert said[0].startswith("6 of 9 clips")
 
 
-@pytest.mark.parametrize("rate", [30.0, 5.0])
-def test_parts_are_found_at_other_rates_too(tmp_path, rate):
-    """Test clips have 10 frames a second; what is pretrained on may have more or fewer."""
+@pytest.mark.parametrize(
+    ("rate", "begin", "pace"), [(30.0, 60, 1.0), (5.0, 60, 1.0), (30.0, 67, 0.1), (9.0, 67, 0.1), (3.0, 67, 0.1)]
+)
+def test_parts_are_found_at_other_rates_too(tmp_path, rate, begin, pace):
+    """Test clips have 10 frames a second; what is pretrained on may have more or fewer, taken at other moments."""
     for seed in range(4):
-        frames = _walk(180, seed)
+        frames = _walk(180, seed, pace=pace)
+        cut = frames[begin : begin + 66]
         write_film(tmp_path / "films" / f"{seed}.mp4", frames, rate=30)
-        write_film(tmp_path / "films" / f"other{seed}.mp4", _walk(180, 50 + seed), rate=30)
-        write_film(tmp_path / "cuts" / f"{seed}.avi", frames[60:126], rate=30, codec="mjpeg", layout="yuvj420p")
+        write_film(tmp_path / "films" / f"other{seed}.mp4", _walk(180, 50 + seed, pace=pace), rate=30)
+        write_film(tmp_path / "cuts" / f"{seed}.avi", cut, rate=30, codec="mjpeg", layout="yuvj420p")
     words = {"store_size": SIDE, "cache": tmp_path / "c", "min_images": 1}
     images = open_images(tmp_path / "films", SIDE, frame_rate=rate, **words)
     test = open_images(tmp_path / "cuts", SIDE, **words)
 
-    kept, _ = without_test(images, test, frame_rate=rate)
+    kept, said = without_test(images, test, frame_rate=rate)
 
     assert images.select(kept).clips.names == tuple(f"other{n}.mp4" for n in range(4))
+    assert any("parts of test clips may not be found" in note for note in said) == (rate < 5)
 
 
 def test_films_of_the_same_room_stay(tmp_path):
@@ -119,17 +124,18 @@ def test_films_of_the_same_room_stay(tmp_path):
     assert {name for name in images.select(kept).clips.names if "still" not in name} == {f"{n}.mp4" for n in range(4)}
 
 
-def _walk(count, seed, room=None):
-    """A wall before which two squares wander."""
+def _walk(count, seed, room=None, pace=1.0):
+    """A wall before which two squares wander; at a tenth of the pace they take ten times as long."""
     frame = drifting(1, seed if room is None else room, SIDE)[0] // 2 + 40
     draw = np.random.default_rng(seed)
     place, speed = draw.uniform(0, SIDE - 8, (2, 2)), draw.uniform(-3, 3, (2, 2))
     colour = draw.integers(0, 256, (2, 3))
     frames = []
     for _ in range(count):
-        speed += draw.normal(0, 0.4, (2, 2))
-        speed[(place + speed < 0) | (place + speed > SIDE - 8)] *= -1
-        place = np.clip(place + speed, 0, SIDE - 8)
+        speed += draw.normal(0, 0.4 * pace**0.5, (2, 2))
+        step = pace * speed
+        speed[(place + step < 0) | (place + step > SIDE - 8)] *= -1
+        place = np.clip(place + pace * speed, 0, SIDE - 8)
         picture = frame.copy()
         for (top, left), value in zip(place.astype(int), colour, strict=True):
             picture[top : top + 8, left : left + 8] = value
@@ -157,6 +163,21 @@ def test_groups_reach_the_clips_to_pretrain_on(films):
     assert material.group == r"/(\d)\d?\.mkv"
     assert len(set(source.tolist())) == len({name.split("/")[1][0] for name in clips.names}) < clips.count
     assert named in (None, "^(a)/1")
+
+
+def test_a_group_pattern_that_finds_nothing_is_not_silent(films, tmp_path):
+    """Without labels it is refused as in pretraining; one that fits the labels alone is said."""
+    for seed in range(16):
+        write_film(tmp_path / "new" / f"{seed}.mkv", drifting(3, 100 + seed, SIDE))
+    words = {"image_size": SIDE, "store_size": SIDE, "label_budgets": [2], "draws": 1, "cache": films.parent / "cache"}
+    with pytest.raises(InputError, match="matches none of the paths"):
+        open_material(tmp_path / "new", None, group="nothing", **words)
+
+    material = opened(tmp_path / "new", films, group=r"(./\d)\d?\.mkv")
+
+    assert material.group is None
+    assert any("finds nothing in the paths of the frames to pretrain on" in note for note in material.notes)
+    assert not any("finds nothing" in note for note in opened(films, group=r"/(\d)\d?\.mkv").notes)
 
 
 def test_methods_that_read_clips_are_ruled_out_on_still_images(films, tmp_path):

@@ -79,6 +79,34 @@ def test_what_has_no_paths_has_no_groups(films):
         check_group("(", films)
     with pytest.raises(InputError, match="matches none of the paths"):
         grouped(opened(films), "nothing")
+    with pytest.raises(InputError, match="matches none of the paths"):
+        grouped(opened(films), "(nothing)?")
     assert has_groups(opened(films), FILM)
+    assert not has_groups(opened(films), "(nothing)?")
     assert not has_groups(opened(films), "nothing")
     assert not has_groups(array, r"\d")
+
+
+@pytest.mark.parametrize("pattern", [r"^(\w)\d/", r"(\w)\d/\d+\.png$"])
+def test_frames_are_grouped_alike_as_clips_and_as_images(tmp_path, pattern):
+    """An advice takes for clips what a run of a method that reads images takes for images."""
+    for seed, name in enumerate(["a0", "a1", "b0", "b1"]):
+        (tmp_path / "films" / name).mkdir(parents=True)
+        for number, frame in enumerate(drifting(4, seed, SIDE)):
+            Image.fromarray(frame).save(tmp_path / "films" / name / f"{number:04}.png")
+    clips, images = (
+        open_images(tmp_path / "films", SIDE, store_size=SIDE, cache=tmp_path / "c", min_images=1, wanted=wanted)
+        for wanted in ("clips", "images")
+    )
+    assert (clips.clips.count, images.clips) == (4, None)
+
+    for store in (clips, images):
+        assert has_groups(store, pattern)
+        assert {frozenset(name[0] for name in part) for part in _parts(grouped(store, pattern))} == {
+            *map(frozenset, "ab")
+        }
+
+
+def _parts(images):
+    """Names by their group."""
+    return [[images.names[n] for n in np.flatnonzero(images.groups == group)] for group in set(images.groups.tolist())]

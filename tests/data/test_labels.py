@@ -209,6 +209,19 @@ def test_a_line_that_comes_twice_counts_once(tmp_path):
     assert any("1 of 7 files named in x.csv cannot be used, as the file is missing" in note for note in data.notes)
 
 
+@pytest.mark.parametrize("header", ["images,label", ",split,label", "images,kind"])
+def test_a_header_may_be_the_name_of_a_folder(tmp_path, header):
+    """Names of columns are known before names of folders are."""
+    root = tree(tmp_path / "x", *(f"images/{n}.png" for n in range(6)))
+    cells = "images/{n}.png,{label}" if header.count(",") == 1 else "images/{n}.png,train,{label}"
+    lines = [cells.format(n=n, label="ab"[n % 2]) for n in range(6)]
+    (root / "x.csv").write_text("\n".join([header, *lines]))
+
+    data = opened(root / "x.csv")
+
+    assert (len(data.images), data.classes) == (6, ["a", "b"])
+
+
 def test_a_table_and_its_folder_have_stores_of_their_own(tmp_path):
     """Opening one does not throw the other away."""
     root = tree(tmp_path / "x", *(f"{n % 2}/{n}.png" for n in range(8)))

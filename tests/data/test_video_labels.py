@@ -192,11 +192,51 @@ def test_a_table_names_folders_of_frames(tmp_path):
     assert sorted(test_split(data)[1].tolist()) == [7, 8]
     assert "1 of 10 files named in labels.csv cannot be used, as the file is missing: rgb/777." in data.notes
     assert (
-        "1 of 10 files named in labels.csv cannot be used, as the folder holds no images and no videos: rgb/999."
+        "1 of 10 files named in labels.csv cannot be used, as the folder itself holds no images and no videos: rgb/999."
         in data.notes
     )
-    assert (len(images), images.frames) == (48, None)
-    assert np.bincount(images.labels).tolist() == [24, 24]
+    assert images.images.names == data.images.names  # whoever asks: what has a label is a folder
+
+
+def test_folders_of_photographs_stay_together(tmp_path):
+    """What is no series of frames is labelled image by image, all of a folder on one side of the split."""
+    draws = np.random.default_rng(0)
+    for folder in range(12):
+        (tmp_path / "x" / "photos" / f"p{folder}").mkdir(parents=True)
+        for name in "abcd":
+            pixels = draws.integers(0, 255, (48, 48, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "x" / "photos" / f"p{folder}" / f"{name}.png")
+    rows = ["photos,label"] + [f"./photos/p{folder}/,{'no' if folder % 2 else 'yes'}" for folder in range(12)]
+    (tmp_path / "x" / "labels.csv").write_text("\n".join(rows))
+
+    data = opened(tmp_path / "x" / "labels.csv")
+    pool, test = ({data.images.names[n].split("/")[1] for n in part} for part in test_split(data))
+
+    assert (len(data), data.frames, data.classes) == (48, None, ["no", "yes"])
+    assert test
+    assert not pool & test
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        (["001/0.png,b", "000,a"], "names folders \\(000\\) and files \\(001/0.png\\); give a label to each folder"),
+        (["000,a", "./000,b", "001,b"], "gives 000 two labels, a and b"),
+        (
+            ["deep,a", "gone,b"],
+            "None of the 2 files or folders named in .* can be used; of deep, the folder itself holds",
+        ),
+    ],
+)
+def test_tables_of_folders_that_cannot_work(tmp_path, rows, words):
+    """What is wrong, in one sentence."""
+    for name in ("000", "001", "deep/er"):
+        (tmp_path / "x" / name).mkdir(parents=True)
+        for number, frame in enumerate(drifting(3, 0)):
+            Image.fromarray(frame).save(tmp_path / "x" / name / f"{number}.png")
+    (tmp_path / "x" / "labels.csv").write_text("\n".join(rows))
+    with pytest.raises(InputError, match=words):
+        opened(tmp_path / "x" / "labels.csv")
 
 
 def test_moving_scenes_have_a_class_for_each_clip(tmp_path):

@@ -67,6 +67,16 @@ def test_labels_come_in_with_weights_and_are_handed_on(tmp_path: Path, labels: s
     assert bool(build(prepared.settings, prepared.images).method.remarks) is (says is not None)
 
 
+def test_labels_that_come_in_are_said_beside_what_a_method_finds_at_its_start(tmp_path: Path) -> None:
+    """Tracking says how many tracks it found, and that its first weights are of unknown origin."""
+    save_file(build_encoder("small", 32, seed=1).inner.state_dict(), tmp_path / "given.safetensors")
+    about = {"encoder": "small", "image_size": 32, "device": "cpu", "init": tmp_path / "given.safetensors"}
+    prepared = prepare("tracking", "moving-scenes:30", cache=tmp_path, steps=1, **about)
+    remarks = build(prepared.settings, prepared.images).method.remarks
+    assert "if labels were used" in remarks[0]
+    assert "tracks hold" in remarks[1]
+
+
 def test_the_untrained_network_beside_it_has_the_same_filters(tmp_path: Path) -> None:
     """What training adds is told apart from what the filters gave; the same call finds the run as it was."""
     run = pretrain("rotation", pictures(), out=tmp_path, init="pca", steps=2, **QUICK)

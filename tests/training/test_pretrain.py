@@ -290,6 +290,8 @@ def test_another_grouping_is_another_run(pictures: np.ndarray, tmp_path: Path) -
     first, second = (open_images(folder, 32, cache=tmp_path / "cache") for _ in range(2))
     second.names[0], second.names[-1] = second.names[-1], second.names[0]
     assert fingerprint_of(grouped(first, "([ab])")) != fingerprint_of(grouped(second, "([ab])"))
+    numbered = (replace(first.select([0, 1, 2]), groups=np.array(groups)) for groups in ([1, 1, 11], [1, 11, 1]))
+    assert len(set(map(fingerprint_of, numbered))) == 2
     with pytest.raises(InputError, match="looks at paths of files, which the array has none of"):
         prepare("rotation", pictures, group="([ab])", **QUICK)  # type: ignore[arg-type]
 

@@ -1,6 +1,5 @@
 """The images of an advice: what is pretrained on, what is learned from with labels, and what is only asked."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -95,9 +94,15 @@ def open_material(
     images = open_images(
         data, size, store_size=store_size, cache=cache, progress=progress, wanted="either", frame_rate=frame_rate
     )
-    if group is not None and has_groups(images, group):
+    finds = group is not None and has_groups(images, group)
+    if group is not None and (finds or labels is None):
         images = grouped(images, group)
     notes = [*images.notes, *assumed_rate(images, frame_rate), *worth_saying(images)]
+    if group is not None and not finds:
+        notes.append(
+            f"The group pattern {group} finds nothing in the paths of the {images.things} to pretrain on, so it groups"
+            " only what has labels."
+        )
     if images.skipped:
         notes.append("skipped.csv of each run names every file that could not be used, with the reason.")
     if labels is None:
@@ -231,25 +236,32 @@ def _clips_without_test(
     frame_rate: float | None,
 ) -> tuple[NDArray[np.int64], list[str]]:
     """Take out every video that has anything to do with the test clips: frames of one clip are all alike."""
-    from selfsup.data.by_clip import sources_apart
+    from selfsup.data.by_clip import FEW, sources_apart
     from selfsup.data.doctor import overlap
+    from selfsup.data.grouping import searched
 
     clips = images.clips
     assert clips is not None
-    asked = test.names if test.clips is None else test.clips.names
-    grouped = _of_test_groups(clips.names, asked, group)[clips.clip]
+    grouped = _of_test_groups(searched(images), searched(test), group)[clips.clip]
     gone = same | grouped
     if test.clips is None:
         gone[overlap(images, test)] = True
     decoded = images.sources[0] is None  # of frames in folders all are there, whatever the rate
     kept = sources_apart(images, test, np.flatnonzero(gone), frame_rate if decoded else None)
     left = clips.count - len(np.unique(clips.clip[kept]))
-    notes = [
-        f"{left:,} of {clips.count:,} clips were taken out of pretraining, because their videos are test clips, repeat"
-        f" them or a part of them or are of their groups; {len(kept):,} frames are left."
-    ]
+    notes = []
+    if left:
+        notes.append(
+            f"{left:,} of {clips.count:,} clips were taken out of pretraining, because their videos are test clips,"
+            f" repeat them or a part of them or are of their groups; {len(kept):,} frames are left."
+        )
+    if decoded and test.clips is not None and frame_rate is not None and frame_rate < FEW:
+        notes.append(
+            f"At {frame_rate:g} frames a second parts of test clips may not be found in longer videos; a --frame-rate"
+            f" of {FEW:g} or more finds more of them, and a --group that names the film takes out all."
+        )
     _refuse_few(kept, images.things)
-    return kept, notes if left else []
+    return kept, notes
 
 
 def _refuse_few(kept: NDArray[np.int64], things: str) -> None:
@@ -264,14 +276,11 @@ def _of_test_groups(names: Sequence[str], test: Sequence[str], group: str | None
     """Say which images are of a group that the test images hold too."""
     if group is None:
         return np.zeros(len(names), dtype=bool)
-    expression = re.compile(group)  # one that finds nothing here is no error: it found something among the labels
+    from selfsup.data.layouts import compiled, group_in
 
-    def of(name: str) -> str:
-        match = expression.search(name)
-        return "" if match is None else match.group(1 if expression.groups else 0) or ""
-
-    asked = set(map(of, test)) - {""}
-    return np.array([of(name) in asked for name in names], dtype=bool)
+    expression = compiled(group, "group pattern")  # one that finds nothing here is no error: it did among the labels
+    asked = {group_in(name, expression) for name in test} - {""}
+    return np.array([group_in(name, expression) in asked for name in names], dtype=bool)
 
 
 def shown(source: Any) -> str:

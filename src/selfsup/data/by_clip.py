@@ -16,6 +16,8 @@ _MOMENTS = 8
 """Frames by which two clips are compared, evenly spread."""
 _PAIRS = 512
 """Clips compared at a time."""
+FEW = 5.0
+"""Frames a second below which most parts of test clips are missed."""
 
 
 def one_of_each(frames: ImageStore) -> ImageStore:
@@ -74,8 +76,11 @@ def sources_apart(
         group = similar_clips(frames, test)
         near = np.isin(group[: clips.count], group[clips.count :])
         one, other = clips, test.clips
-        if rate is not None:
-            one, other = (_thinned(side, min(rate, RATE)) for side in (one, other))
+        # the slower side stays as it is: stored times are rounded, and thinned again it would lose frames
+        if rate is not None and rate > RATE:
+            one = _thinned(one, RATE)
+        if rate is not None and rate < RATE:
+            other = _thinned(other, rate)
         near[share_a_part(one, other)] = True
         videos |= set(clips.source[clips.starts[:-1]][near].tolist())
     return np.flatnonzero(~np.isin(clips.source, list(videos)))

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from selfsup.data.layouts import compiled, from_group_pattern
+from selfsup.data.layouts import compiled, from_group_pattern, group_in
 from selfsup.data.splits import merged
 from selfsup.data.store import ImageStore
 from selfsup.errors import InputError
@@ -29,8 +29,8 @@ def check_group(pattern: str, source: Any) -> None:
 def grouped(images: ImageStore, pattern: str) -> ImageStore:
     """Number what belongs together: rows of one group are held out together, and clips of one have one source.
 
-    A group is what the first group of `pattern` matches in the path of an image, or of a clip, below the folder. What
-    it does not match stays by itself; what was of one source before still is.
+    A group is what the first group of `pattern` matches in a path of `searched`. What it does not match stays by
+    itself; what was of one source before still is.
 
     Raises:
         InputError: if the pattern matches nothing, or what was opened has no paths.
@@ -38,8 +38,7 @@ def grouped(images: ImageStore, pattern: str) -> ImageStore:
     if not _has_paths(images):
         raise _nameless(pattern, images.source)
     clips = images.clips
-    names = images.names if clips is None else clips.names
-    found = from_group_pattern(names, pattern)
+    found = from_group_pattern(searched(images), pattern)
     left, what = found.count(""), "images" if clips is None else "clips"
     note = f"The group pattern matches all but {left} {what}, which are groups of their own."
     notes = [*images.notes, *([note] if left and note not in images.notes else [])]
@@ -52,9 +51,22 @@ def grouped(images: ImageStore, pattern: str) -> ImageStore:
 
 def has_groups(images: ImageStore, pattern: str) -> bool:
     """Say whether a group pattern finds anything in the paths of images; labels may have others."""
-    names = images.names if images.clips is None else images.clips.names
     expression = compiled(pattern, "group pattern")
-    return _has_paths(images) and any(map(expression.search, names))
+    return _has_paths(images) and any(group_in(name, expression) for name in searched(images))
+
+
+def searched(images: ImageStore) -> list[str]:
+    """Give the paths below the folder in which groups are searched: of each image, or of each clip.
+
+    A clip of frames in files has the path of its first one, so that a pattern that finds something in clips finds it
+    too where the same files are taken for images.
+    """
+    clips = images.clips
+    if clips is None:
+        return images.names
+    if images.sources[0] is None:
+        return list(clips.names)
+    return [images.names[start] for start in clips.starts[:-1].tolist()]
 
 
 def _has_paths(images: ImageStore) -> bool:

@@ -64,11 +64,11 @@ def open_labelled(
     check_sizes(image_size, store_size)
     words: dict[str, Any] = {"cache": cache, "workers": workers, "progress": progress}
     found = _find(source, image_size, store_size, pattern, {**words, "wanted": wanted})
-    if wanted == "either" and _one_series_a_class(found):
+    if wanted == "either" and not _is_table(source) and _one_series_a_class(found):
         found = _find(source, image_size, store_size, pattern, {**words, "wanted": "images"})
         found.notes.append("A class has a single series of frames, so images are judged one by one, not as clips.")
     if group is not None:
-        found.groups = from_group_pattern(found.images.names, group)
+        found.groups = from_group_pattern(_files(found.images, found.frames), group)
         left = found.groups.count("")
         if left:
             found.notes.append(
@@ -159,7 +159,7 @@ def _find(
         images, items = open_items(source, image_size, store_size, cache, progress)
         return Found(images, [Place(label) for label in _item_labels(source, items)], [""] * len(images), [])
     path = Path(source).expanduser()
-    if path.is_file():
+    if _is_table(source):
         return _from_table(path, image_size, store_size, words)
     check_folder(path)
     if cifar_files(path):
@@ -207,6 +207,10 @@ def _item_labels(source: Any, labels: Sequence[Any]) -> list[str | None]:
     return result
 
 
+def _is_table(source: Any) -> bool:
+    return isinstance(source, str | Path) and Path(source).expanduser().is_file()
+
+
 def _from_table(
     file: Path,
     image_size: int,
@@ -214,26 +218,33 @@ def _from_table(
     words: dict[str, Any],
 ) -> Found:
     rows, notes = read_table(file)
+    folders = [row.path for row in rows if (file.parent / row.path).is_dir()]
+    files = [row.path for row in rows if (file.parent / row.path).is_file()]
+    if folders and files:
+        raise InputError(
+            f"{file} names folders ({folders[0]}) and files ({files[0]}); give a label to each folder, or to each file."
+        )
     listing = list_files(file.parent, [row.path for row in rows])
     if rows and not (listing.entries or listing.videos):
+        first = listing.skipped[0]
         raise InputError(
-            f"None of the {len(rows)} files named in {file} exist; the first would be {file.parent / rows[0].path}."
+            f"None of the {len(rows)} files or folders named in {file} can be used; of {first.name}, {first.reason}."
             " Paths are relative to the CSV."
         )
     for reason, left in Counter(item.reason for item in listing.skipped).items():
         few = [item.name for item in listing.skipped if item.reason == reason][:5]
-        names = ", ".join(few) + (", ..." if left > 5 else "")
-        notes.append(f"{left} of {len(rows)} files named in {file.name} cannot be used, as {reason}: {names}.")
-    words = {**words, "table": str(file.resolve())}
-    if not any((file.parent / row.path).is_dir() for row in rows):  # numbered images with a label each are no frames
-        words["wanted"] = "images"
+        named = ", ".join(few) + (", ..." if left > 5 else "")
+        notes.append(f"{left} of {len(rows)} files named in {file.name} cannot be used, as {reason}: {named}.")
+    # numbered images with a label each are no frames; folders with a label each hold one thing each, whoever asks
+    words = {**words, "table": str(file.resolve()), "wanted": "either" if folders else "images"}
     images, frames = _each(open_listed(file.parent, listing, image_size, store_size, **words))
     row_of = {printable(row.path): row for row in rows}
-    chosen = [row_of.get(name) or row_of[name.rpartition("/")[0]] for name in _files(images, frames)]
+    names = _files(images, frames)
+    chosen = [row_of[name.rpartition("/")[0] if folders else name] for name in names]
     return Found(
         replace(images, source=str(file)),
         [Place(row.label, split_of(row.split)) for row in chosen],
-        [row.group for row in chosen],
+        [row.group or (row.path if folders else "") for row in chosen],
         notes,
         frames,
     )

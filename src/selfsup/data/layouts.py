@@ -80,10 +80,16 @@ def from_group_pattern(names: Sequence[str], pattern: str) -> list[str]:
         InputError: if the pattern is no regular expression, or matches nothing.
     """
     expression = compiled(pattern, "group pattern")
-    found = [expression.search(name) for name in names]
+    found = [group_in(name, expression) for name in names]
     if not any(found):
         raise InputError(f"The group pattern {pattern} matches none of the paths ({', '.join(names[:3])}, ...).")
-    return [(match.group(1 if expression.groups else 0) or "") if match else "" for match in found]
+    return found
+
+
+def group_in(name: str, expression: re.Pattern[str]) -> str:
+    """Give the group of a relative path: the first group of `expression`, or all it matches; "" for no match."""
+    match = expression.search(name)
+    return "" if match is None else match.group(1 if expression.groups else 0) or ""
 
 
 def compiled(pattern: str, what: str) -> re.Pattern[str]:

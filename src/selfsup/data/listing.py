@@ -123,7 +123,7 @@ def list_files(root: Path, paths: list[str]) -> Listing:
         inside = sorted({entry for entry in below.entries + below.videos if "/" not in entry.path})
         entries += [entry._replace(path=f"{path}/{entry.path}") for entry in inside]
         if not inside:
-            skipped.append(Skipped(printable(path), "the folder holds no images and no videos"))
+            skipped.append(Skipped(printable(path), "the folder itself holds no images and no videos"))
     return _divided(entries, skipped, Counter())
 
 

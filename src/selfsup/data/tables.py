@@ -2,6 +2,7 @@
 
 import csv
 import io
+import posixpath
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -84,19 +85,23 @@ def _header(first: Sequence[str], file: Path) -> dict[str, int] | None:
     if "path" in columns and "label" in columns:
         return columns
     named = _found(file.parent, first[0])
-    if (file.parent / named).exists() or Path(first[0]).suffix[1:].lower() in IMAGE_FILES:
+    if (file.parent / named).is_file() or Path(first[0]).suffix[1:].lower() in IMAGE_FILES:
         return None
+    second = _second(file)
+    if not columns and first[0] and (file.parent / named).is_dir() and not (second and second.is_file()):
+        return None  # a folder with a label; beside a file it is the name of a column
     if columns:  # one name is known: the other is its neighbour
         path = columns.get("path", 0)
         label = columns.get("label", 1 if path == 0 else 0)
         return {**columns, "path": path, "label": label}
-    return {"path": 0, "label": 1, **({"group": 2} if len(first) > 2 else {})} if _next_is_there(file) else None
+    return {"path": 0, "label": 1, **({"group": 2} if len(first) > 2 else {})} if second and second.exists() else None
 
 
-def _next_is_there(file: Path) -> bool:
-    """Whether the second line names something: then a first line that names nothing is a header, whatever its names."""
+def _second(file: Path) -> Path | None:
+    """What the second line names: if it is there, a first line that names nothing is a header, whatever its names."""
     lines = _lines(file)
-    return len(lines) > 1 and (file.parent / _found(file.parent, lines[1][0])).exists()
+    named = lines[1][0] if len(lines) > 1 else ""
+    return file.parent / _found(file.parent, named) if named else None
 
 
 def _row(line: Sequence[str], columns: dict[str, int]) -> Row:
@@ -114,4 +119,4 @@ def _found(folder: Path, path: str) -> str:
     for ending in ("jpg", "png", "jpeg", "tif", "webp", "tiff", "bmp", "JPG", "PNG"):
         if (folder / f"{slashed}.{ending}").is_file():
             return f"{slashed}.{ending}"
-    return slashed.rstrip("/")
+    return posixpath.normpath(slashed) if (folder / slashed).is_dir() else slashed

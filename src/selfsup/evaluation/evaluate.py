@@ -54,8 +54,8 @@ def evaluate(
         run: run folder made by `pretrain` or `baseline`.
         labels: class folders, train/val/test folders of class folders, a CSV of path,label[,group], a flat folder
             with `pattern`, `scenes` or `plain-scenes`; clips are judged as a whole: class folders of videos,
-            `moving-scenes`, and, for methods that read clips, of folders of frames; for signals a folder of
-            `signals.npy` and `labels.npy`.
+            `moving-scenes`, a CSV that names folders of frames, and, for methods that read clips, class folders of such
+            folders; for signals a folder of `signals.npy` and `labels.npy`.
         pattern: regular expression with one group that finds the label in a file name.
         group: regular expression with one group; images that share it never straddle pool and test.
         label_budgets: labels per class; None stands for all.

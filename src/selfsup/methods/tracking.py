@@ -230,12 +230,13 @@ class Tracking(Method):
 
     def _enlarged(self, stored: int) -> tuple[str, ...]:
         """Say that patches are blurred, where few pixels are made many: what is learned of them knows nothing fine."""
-        side, size = round(self.limits.patch * stored), self.encoder.image_size
+        shown = self.limits.patch * math.sqrt(self.crop_min)
+        side, size = round(shown * stored), self.encoder.image_size
         if side >= ENLARGED * size:
             return ()
         return (
             f"Patches have a side of {side} pixels of what is stored and are enlarged to {size}; --store-size "
-            f"{math.ceil(size / self.limits.patch)} or more keeps them sharp, if the videos are as large.",
+            f"{math.ceil(size / shown)} or more keeps them sharp, if the videos are as large.",
         )
 
     def _boxes(self, corners: Float[Tensor, "N 2"], images: Tensor) -> Float[Tensor, "N 4"]:

@@ -35,7 +35,8 @@ def health_section(runs: Sequence[RunFiles], arms: Arms) -> Section:
     said = [
         "None of this needs labels. A loss on its chance line means that the task was not learned; features "
         "with a spread of 0 "
-        "or an effective rank near 1 have collapsed. A small spread alone is a large common mean, which no probe sees. "
+        "or an effective rank near 1 have collapsed. A small spread alone is a large common mean, which "
+        "the linear probe takes away and nearest neighbours do not. "
         "Ranks of different tasks cannot be compared with each other.",
         "Thin lines are training batches, strong lines held-out images.",
     ]

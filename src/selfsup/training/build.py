@@ -53,7 +53,6 @@ def build(settings: Settings, images: ImageStore) -> Trainee:
     said = let_in(encoder, encoder.labels, f"the weights in {settings.init}")
     reseed(settings.seed, 0x5E1F)
     method = methods.load(settings.method)(encoder, **settings.arguments)
-    method.remarks = (*said, *method.remarks)
     computation = Computation(settings.precision, settings.layout)
     method.to(device=device, memory_format=computation.memory_format())  # type: ignore[call-overload]
     if processes.count() > 1:
@@ -61,6 +60,7 @@ def build(settings: Settings, images: ImageStore) -> Trainee:
     began = perf_counter()
     method.start(facts_of(images, settings.image_size, settings.seed, device))
     taken = perf_counter() - began
+    method.remarks = (*said, *method.remarks)  # those of `start` too
     return Trainee(method.train(), method.optimizers(settings.recipe), device, taken)
 
 

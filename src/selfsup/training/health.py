@@ -22,7 +22,7 @@ FEATURE_IMAGES = 256
 """Images whose features are looked at while training; rank cannot exceed it."""
 COLLAPSED = 0.01
 """Spread below which features are called equal: bfloat16 knows no differences below 1/256. A common mean as such is no
-harm, because probes subtract it: behind a ReLU it may be 20 times what differs between images."""
+harm to the linear probe, which subtracts it: behind a ReLU it may be 20 times what differs between images."""
 
 
 def feature_spread(features: Float[Tensor, "B D"]) -> dict[str, float]:
@@ -30,7 +30,7 @@ def feature_spread(features: Float[Tensor, "B D"]) -> dict[str, float]:
 
     Returns: `feature_std`, the mean standard deviation of L2-normalized features times sqrt(D) (0: all equal,
     1: spread evenly over the sphere), `rank`, the exponential of the entropy of the singular values of what differs
-    from the mean (1 to min(B, D)), and `width`, D.
+    from the mean (1 to min(B - 1, D)), and `width`, D.
 
     Source: Garrido et al., 2022, https://arxiv.org/abs/2210.02885, whose RankMe leaves the mean in: a large one is
     then the only direction that counts.
@@ -90,8 +90,8 @@ def findings(rows: list[dict[str, Any]], summary: Mapping[str, Any], peak_lr: fl
         noise = 2 * math.sqrt(max(chance * (1 - chance), 0) / headline["held_out_images"]) if 0 < chance < 1 else 0.0
         if gain <= noise:
             warn(
-                f"The task was not learned: {headline['name']} on held-out images is {value:.3g}, "
-                f"a blind guess has {chance:.3g}."
+                f"The task was not learned: {headline['name']} on held-out {headline.get('things', 'images')} is "
+                f"{value:.3g}, a blind guess has {chance:.3g}."
             )
     if checks and "feature_std" in checks[-1]:
         last = checks[-1]

@@ -192,9 +192,9 @@ def _start_named(init: str | Path | None) -> str | None:
 
 def fingerprint_of(images: ImageStore) -> str:
     """Name the images, what of them belongs together and the scenes beside them, so that changed ones are noticed."""
-    groups = [] if images.groups is None else map(str, images.groups.tolist())
+    groups = "" if images.groups is None else ",".join(map(str, images.groups.tolist()))
     beside = "" if images.beside is None else images.beside.key
-    return sha256("".join([*images.hashes, beside, *groups]).encode()).hexdigest()[:16]
+    return sha256("".join([*images.hashes, beside, groups]).encode()).hexdigest()[:16]
 
 
 def _with_scenes(
