@@ -123,6 +123,7 @@ def test_series_in_one_folder_stay_together(tmp_path):
     assert (len(pool), len(test), pool & test) == (2, 2, set())
     assert not any("repeat" in note for note in data.notes)
     assert (len(images), images.frames) == (48, None)
+    assert not any("neighbours may" in note for note in data.notes)
 
 
 def test_a_class_with_one_series_is_judged_by_its_images(tmp_path):
@@ -136,6 +137,9 @@ def test_a_class_with_one_series_is_judged_by_its_images(tmp_path):
 
     assert (data.frames, len(data), data.classes) == (None, 36, ["c0", "c1", "c2"])
     assert any("single series" in note for note in data.notes)
+    assert any("neighbours may stand on both sides" in note for note in data.notes)
+    grouped = opened(tmp_path / "frames", wanted="either", group=r"c\d/00|c\d/01")
+    assert not any("neighbours may" in note for note in grouped.notes)
 
 
 def test_many_clips_alike_are_compared_in_pieces():

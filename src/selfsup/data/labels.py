@@ -12,6 +12,7 @@ from selfsup.data.by_clip import one_of_each
 from selfsup.data.cache import cache_folder
 from selfsup.data.checked_labels import Found, checked
 from selfsup.data.clip_folders import Wanted
+from selfsup.data.frames import series_of, surely_follow
 from selfsup.data.images import check_count, check_sizes, open_listed, open_scenes
 from selfsup.data.layouts import Place, from_folders, from_group_pattern, from_pattern, split_of
 from selfsup.data.listing import check_folder, list_files, list_folder, printable
@@ -74,8 +75,22 @@ def open_labelled(
             found.notes.append(
                 f"The group pattern matches all but {left} {found.things}, which are groups of their own."
             )
+    elif found.frames is None and _are_frames(source):
+        found.notes.append(
+            "These images are numbered as frames of clips and follow each other, and are judged one by one: neighbours"
+            " may stand on both sides of the test split, unless --group says what belongs together."
+        )
     check_count(found.images, LEAST, found.things)
     return checked(found, progress)
+
+
+def _are_frames(source: Any) -> bool:
+    """Say whether a folder's images are surely frames of clips."""
+    if not isinstance(source, str | Path) or is_drawn(source) or not Path(source).expanduser().is_dir():
+        return False
+    root = Path(source).expanduser()
+    images = list_folder(root).entries
+    return surely_follow(root, series_of(images), len(images))
 
 
 def open_labelled_signals(
