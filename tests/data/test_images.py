@@ -314,7 +314,7 @@ from selfsup.data import folder, pool
 from selfsup.data.images import open_images
 work, folder._JOURNAL_EVERY, pool._CHUNK_FILES = pool.decode, 0.0, 4
 def slow(*given):
-    time.sleep(0.05)
+    time.sleep(0.2)
     return work(*given)
 pool.decode = slow
 open_images(sys.argv[1], 28, cache=Path(sys.argv[2]), workers=2, progress=lambda *what: print(*what, flush=True))
