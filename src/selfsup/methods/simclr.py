@@ -5,18 +5,18 @@ from collections.abc import Iterator
 from typing import ClassVar
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
-from selfsup import draws, processes
+from selfsup import processes
 from selfsup.errors import InputError
 from selfsup.method import Batch, Method, Objective
 from selfsup.networks.encoders import Encoder
 from selfsup.networks.heads import Projector
 from selfsup.recipe import Recipe
-from selfsup.views import color, crops, sheets
-from selfsup.views.pieces import in_pieces
+from selfsup.views import crops, sheets
+from selfsup.views.coloured import coloured_crops
 
 LARGE = 96
 """Side in pixels from which views are made as for ImageNet (full strength, blur), below it as for CIFAR-10."""
@@ -96,13 +96,15 @@ class SimCLR(Method):
         like = images.new_empty(2 * len(images), 0)
         boxes = crops.random_boxes(like, images.shape[-2], images.shape[-1], scale=(self.crop_min, 1.0))
         flips = crops.random_flips(like, self.flip)
-        by = 0.8 * self.strength
-        changes = color.random_changes(like, by, by, by, 0.2 * self.strength)
-        grays = draws.happens(like, self.grayscale)
-        blurred, sigmas = draws.happens(like, self.blur), draws.uniform(like, low=0.1, high=2.0)
-        decisions = (boxes, flips, *changes, grays, blurred, sigmas)
-        values = 3 * self.encoder.image_size**2
-        return in_pieces(self._view, images, *decisions, values=values, order=color.by_hue(changes))
+        return coloured_crops(
+            images,
+            boxes,
+            flips,
+            self.encoder.image_size,
+            strength=self.strength,
+            grayscale=self.grayscale,
+            blur=self.blur,
+        )
 
     def figures(self, batch: Batch) -> dict[str, Tensor]:
         """Draw two views of each image and, of all other views in the batch, the one found nearest to the first."""
@@ -113,26 +115,6 @@ class SimCLR(Method):
         shown = slice(0, 8)
         nearest = torch.cat([first, second])[logits[: len(first)].argmax(1)]
         return {"a view, its partner, and the nearest view": sheets.rows([first[shown], second[shown], nearest[shown]])}
-
-    def _view(
-        self,
-        images: Float[Tensor, "B 3 S S"],
-        boxes: Float[Tensor, "B 4"],
-        flips: Bool[Tensor, " B"],
-        amounts: Float[Tensor, "B 4"],
-        order: Int[Tensor, "B 4"],
-        changed: Bool[Tensor, " B"],
-        grays: Bool[Tensor, " B"],
-        blurred: Bool[Tensor, " B"],
-        sigmas: Float[Tensor, " B"],
-    ) -> Float[Tensor, "B 3 s s"]:
-        size = self.encoder.image_size
-        made = crops.crop_resize(images, boxes, flips, size)
-        made = color.adjust(made, amounts, order, changed)
-        made = color.gray_chosen(made, grays)
-        if self.blur > 0:
-            made = color.blur_chosen(made, sigmas, blurred, color.kernel_for(size))
-        return made.clamp_(0, 1)
 
 
 def nt_xent(one: Float[Tensor, "B D"], other: Float[Tensor, "B D"], temperature: float) -> Float[Tensor, ""]:

@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int, Int64
+from jaxtyping import Float, Int, Int64
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -18,8 +18,8 @@ from selfsup.networks.encoders import Encoder
 from selfsup.networks.triplets import Compared, compare, infonce, ranking
 from selfsup.recipe import Recipe
 from selfsup.tracks import Limits, Tracks, tracks_of
-from selfsup.views import color, crops, sheets
-from selfsup.views.pieces import in_pieces
+from selfsup.views import crops, sheets
+from selfsup.views.coloured import coloured_crops
 
 SHOWN = 8
 ENLARGED = 0.9
@@ -175,11 +175,7 @@ class Tracking(Method):
         if self.crop_min < 1:
             side = self.limits.patch * images.shape[-1]
             boxes = crops.random_boxes(images, side, side, scale=(self.crop_min, 1.0)) + F.pad(boxes[:, :2], (0, 2))
-        by = 0.8 * self.strength
-        changes = color.random_changes(images, by, by, by, 0.2 * self.strength)
-        grays = draws.happens(images, self.grayscale)
-        decisions = (boxes, flips, *changes, grays)
-        return in_pieces(self._view, images, *decisions, values=3 * size * size, order=color.by_hue(changes))
+        return coloured_crops(images, boxes, flips, size, strength=self.strength, grayscale=self.grayscale)
 
     def figures(self, batch: Batch) -> dict[str, Tensor]:
         """Draw tracks of the training clips, and for patches of a batch what the network finds nearest to them."""
@@ -200,21 +196,6 @@ class Tracking(Method):
             drawn["tracked boxes from moment to moment"] = sheets.rows(list(boxed.unbind(1)))
             drawn["tracked patches from moment to moment"] = sheets.rows(list(followed.unbind(1)))
         return drawn
-
-    def _view(
-        self,
-        images: Float[Tensor, "B 3 S S"],
-        boxes: Float[Tensor, "B 4"],
-        flips: Bool[Tensor, " B"],
-        amounts: Float[Tensor, "B 4"],
-        order: Int[Tensor, "B 4"],
-        changed: Bool[Tensor, " B"],
-        grays: Bool[Tensor, " B"],
-    ) -> Float[Tensor, "B 3 s s"]:
-        made = crops.crop_resize(images, boxes, flips, self.encoder.image_size)
-        if self.strength > 0:
-            made = color.adjust(made, amounts, order, changed)
-        return color.gray_chosen(made, grays) if self.grayscale > 0 else made
 
     def _metrics(self, compared: Compared) -> dict[str, Tensor]:
         """Average over pairs: whether the tracked patch is the nearest, both kinds of distances, and broken margins."""
