@@ -93,8 +93,7 @@ class Workbench(Bench):
         own = {name: value for name, value in self.settings.items() if name != "generator"}
         if method == GENERATED:
             own["generator"] = Path(self.settings["generator"])
-        decoded = self.images.sources[0] is None
-        return own if decoded or "clips" in table.load(method).reads else {**own, "frame_rate": None}
+        return own if not self.images.in_files or "clips" in table.load(method).reads else {**own, "frame_rate": None}
 
     def cost(self, folder: Path) -> dict[str, Any]:
         """Read what a finished run cost."""

@@ -106,7 +106,7 @@ def open_material(
     if images.skipped:
         notes.append("skipped.csv of each run names every file that could not be used, with the reason.")
     if labels is None:
-        return Material(images, None, None, size, shown(data), None, notes, group=_finding(images, group))
+        return Material(images, None, None, size, shown(data), None, notes, group=group)
     side = int(images.rows(np.arange(1)).shape[-1])
     labelled = open_labelled(
         labels, size, store_size=side, pattern=pattern, group=group, cache=cache, progress=progress,
@@ -246,7 +246,7 @@ def _clips_without_test(
     gone = same | grouped
     if test.clips is None:
         gone[overlap(images, test)] = True
-    decoded = images.sources[0] is None  # of frames in folders all are there, whatever the rate
+    decoded = not images.in_files  # of frames in folders all are there, whatever the rate
     kept = sources_apart(images, test, np.flatnonzero(gone), frame_rate if decoded else None)
     left = clips.count - len(np.unique(clips.clip[kept]))
     notes = []

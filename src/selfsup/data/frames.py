@@ -98,7 +98,7 @@ def open_series(
 
 def assumed_rate(images: ImageStore, rate: float | None) -> list[str]:
     """Say that frames in folders are taken to be so many a second, where nobody said how many they are."""
-    if rate is not None or images.clips is None or None in images.sources[:1]:
+    if rate is not None or images.clips is None or not images.in_files:
         return []
     return [f"These frames are taken to be {RATE:g} a second; say otherwise with --frame-rate."]
 

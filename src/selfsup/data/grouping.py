@@ -64,7 +64,7 @@ def searched(images: ImageStore) -> list[str]:
     clips = images.clips
     if clips is None:
         return images.names
-    if images.sources[0] is None:
+    if not images.in_files:
         return list(clips.names)
     return [images.names[start] for start in clips.starts[:-1].tolist()]
 
@@ -72,7 +72,7 @@ def searched(images: ImageStore) -> list[str]:
 def _has_paths(images: ImageStore) -> bool:
     if is_drawn(images.source) or images.made_by is not None:
         return False
-    return images.clips is not None or None not in images.sources[:1]
+    return images.clips is not None or images.in_files
 
 
 def _nameless(pattern: str, source: str) -> InputError:

@@ -13,6 +13,7 @@ from selfsup.data.cache import cache_folder
 from selfsup.data.checked_labels import Found, checked
 from selfsup.data.clip_folders import Wanted
 from selfsup.data.frames import series_of, surely_follow
+from selfsup.data.grouping import searched
 from selfsup.data.images import check_count, check_sizes, open_listed, open_scenes
 from selfsup.data.layouts import Place, from_folders, from_group_pattern, from_pattern, split_of
 from selfsup.data.listing import check_folder, list_files, list_folder, printable
@@ -69,7 +70,7 @@ def open_labelled(
         found = _find(source, image_size, store_size, pattern, {**words, "wanted": "images"})
         found.notes.append("A class has a single series of frames, so images are judged one by one, not as clips.")
     if group is not None:
-        found.groups = from_group_pattern(_files(found.images, found.frames), group)
+        found.groups = from_group_pattern(searched(found.images if found.frames is None else found.frames), group)
         left = found.groups.count("")
         if left:
             found.notes.append(
@@ -185,20 +186,17 @@ def _find(
     if not len(images):
         check_count(images, LEAST)
     names = images.names
-    places = from_pattern(names, pattern, str(source)) if pattern else from_folders(_files(images, frames), str(source))
+    places = (
+        from_pattern(names, pattern, str(source))
+        if pattern
+        else from_folders(searched(images if frames is None else frames), str(source))
+    )
     return Found(images, places, [""] * len(names), [], frames)
-
-
-def _files(images: ImageStore, frames: ImageStore | None) -> list[str]:
-    """Name a file of each, for its folders: a clip of frames has the name of one of them."""
-    if frames is None or frames.clips is None or None in frames.sources:
-        return images.names
-    return [frames.names[start] for start in frames.clips.starts[:-1].tolist()]
 
 
 def _one_series_a_class(found: Found) -> bool:
     """Say whether there is a class of frames in folders that has one clip, which cannot be learned and tested."""
-    if found.frames is None or None in found.frames.sources:
+    if found.frames is None or not found.frames.in_files:
         return False
     counts = Counter(place.label for place in found.places if place.label is not None)
     return min(counts.values(), default=2) == 1
@@ -254,7 +252,7 @@ def _from_table(
     words = {**words, "table": str(file.resolve()), "wanted": "either" if folders else "images"}
     images, frames = _each(open_listed(file.parent, listing, image_size, store_size, **words))
     row_of = {printable(row.path): row for row in rows}
-    names = _files(images, frames)
+    names = searched(images if frames is None else frames)
     chosen = [row_of[name.rpartition("/")[0] if folders else name] for name in names]
     return Found(
         replace(images, source=str(file)),

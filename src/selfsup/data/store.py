@@ -63,6 +63,11 @@ class ImageStore:
         return self.pixels.ndim == 3
 
     @property
+    def in_files(self) -> bool:
+        """Whether each row is a file of its own; frames of videos, arrays and scenes are not."""
+        return None not in self.sources[:1]
+
+    @property
     def things(self) -> str:
         """What the rows are, in a word."""
         return "signals" if self.holds_signals else "images" if self.clips is None else "frames"
