@@ -309,12 +309,14 @@ def test_a_decoder_that_crashes_costs_one_file(tmp_path, cache, monkeypatch):
 
 SLOW = """
 import sys, time
+from functools import partial
 from pathlib import Path
 from selfsup.data import folder, pool
 from selfsup.data.images import open_images
-work, folder._JOURNAL_EVERY, pool._CHUNK_FILES = pool.decode, 0.0, 4
+work, folder._JOURNAL_EVERY = pool.decode, 0.0
+pool.pieces_of = partial(pool.pieces_of, most_files=4)
 def slow(*given):
-    time.sleep(0.2)
+    time.sleep(0.1)
     return work(*given)
 pool.decode = slow
 open_images(sys.argv[1], 28, cache=Path(sys.argv[2]), workers=2, progress=lambda *what: print(*what, flush=True))
