@@ -7,11 +7,13 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from selfsup import draws
 from selfsup.errors import InputError
 from selfsup.method import Batch, Objective
 from selfsup.methods.bigan import BiGAN
+from selfsup.networks import adversarial
 from selfsup.networks.adversarial import discriminator_loss, generator_loss
 from selfsup.networks.discriminators import Discriminator
 from selfsup.networks.encoders import build_encoder
@@ -40,7 +42,7 @@ def test_ranges_and_shapes() -> None:
 @pytest.mark.parametrize(("loss", "value"), [("logistic", math.log(2)), ("hinge", 1.0)])
 def test_a_blind_discriminator_has_known_losses(loss: str, value: float) -> None:
     """At zero logits both sides have ln 2 (logistic); hinge gives 1 and 0. Chance and accuracy are 1/2."""
-    method = bigan(loss=loss)
+    method = bigan(loss=loss, unary=0)
     method.discriminator.forward = lambda images, codes: 0 * codes.sum(1)  # type: ignore[method-assign]
     of_discriminator, of_pair = objectives(method, torch.rand(8, 3, SIZE, SIZE))
     assert of_discriminator.loss.item() == pytest.approx(value)
@@ -51,7 +53,7 @@ def test_a_blind_discriminator_has_known_losses(loss: str, value: float) -> None
 
 def test_labels_are_flipped_for_both_terms() -> None:
     """L_EG of logits is L_D of their negatives: a real pair is to be called generated, a generated one real."""
-    method = bigan()
+    method = bigan(unary=0)
     logits = [torch.randn(8), torch.randn(8)]
     given = iter(logits)
     method.discriminator.forward = lambda images, codes: next(given) + 0 * codes.sum(1)  # type: ignore[method-assign]
@@ -61,6 +63,41 @@ def test_labels_are_flipped_for_both_terms() -> None:
     assert torch.allclose(of_pair.loss, discriminator_loss(-real, -fake, "logistic") / 2)
     by_hand = sum(math.log1p(math.exp(r)) + math.log1p(math.exp(-f)) for r, f in zip(real.tolist(), fake.tolist()))  # noqa: B905
     assert of_pair.loss.item() == pytest.approx(by_hand / 16, rel=1e-5)
+
+
+def test_images_are_judged_by_themselves_too() -> None:
+    """The second discriminator sees the images of the pairs without codes; half its game is added, times the weight."""
+    images, logits = torch.rand(8, 3, SIZE, SIZE), (torch.randn(8), torch.randn(8))
+    of_discriminator, of_pair = discriminator_loss(*logits, "logistic") / 2, generator_loss(logits[1], "logistic") / 2
+    losses = []
+    for weight in (1.0, 3.0):
+        method = bigan(unary=weight, augment="translation").eval()
+        paired, alone, given = [], [], iter(logits)
+        method.discriminator.register_forward_pre_hook(lambda _, seen, to=paired: to.append(seen[0]))
+        assert method.image_discriminator is not None
+        method.image_discriminator.register_forward_pre_hook(lambda _, seen, to=alone: to.append(seen[0]))
+        method.image_discriminator.register_forward_hook(lambda _, seen, made, answers=given: next(answers) + 0 * made)
+        torch.manual_seed(1)
+        objectives_ = objectives(method, images)
+        assert len(alone) == len(paired) == 2
+        assert all(torch.equal(one, other) for one, other in zip(alone, paired, strict=True))
+        assert objectives_[1].metrics["unary_accuracy"] == adversarial.accuracy(*logits)
+        losses.append([objective.loss.item() for objective in objectives_])
+    for once, thrice, term in zip(*losses, (of_discriminator, of_pair), strict=True):
+        assert thrice - once == pytest.approx(2 * term.item(), rel=1e-4)
+
+
+def test_the_paper_judges_pairs_alone() -> None:
+    """With weight 0 there is no second discriminator, and nothing of it is logged or added."""
+    method = bigan(unary=0)
+    assert method.image_discriminator is None
+    judged: list[Tensor] = []
+    method.discriminator.register_forward_hook(lambda _, seen, made: judged.append(made))
+    of_discriminator, of_pair = objectives(method, torch.rand(8, 3, SIZE, SIZE))
+    assert "unary_accuracy" not in of_pair.metrics
+    assert torch.allclose(of_discriminator.loss, discriminator_loss(*judged, "logistic") / 2)
+    flipped = [-logits for logits in judged]
+    assert torch.allclose(of_pair.loss, discriminator_loss(*flipped, "logistic") / 2)
 
 
 def test_real_pairs_are_pairs() -> None:
@@ -89,7 +126,8 @@ def test_each_side_has_its_own_parameters() -> None:
         assert objective.part == part
         gradients = torch.autograd.grad(objective.loss, own[part], retain_graph=True)
         assert all(gradient.abs().max() > 0 for gradient in gradients)
-    assert {id(p) for p in own["discriminator"]} == {id(p) for p in method.discriminator.parameters()}
+    judges = (method.discriminator, method.image_discriminator)
+    assert {id(p) for p in own["discriminator"]} == {id(p) for judge in judges if judge for p in judge.parameters()}
     assert {id(p) for p in method.encoder.parameters()} <= {id(p) for p in own["encoder"]}
 
 
@@ -110,11 +148,17 @@ def test_all_networks_are_stepped_from_the_same_parameters() -> None:
     codes, generated = other.encode(pictures), other.generator(drawn)
     real_logits = other.discriminator(2 * pictures - 1, codes)
     fake_logits = other.discriminator(generated, drawn)
-    d_loss = discriminator_loss(real_logits, fake_logits, "logistic") / 2
-    eg_loss = (generator_loss(fake_logits, "logistic") + generator_loss(-real_logits, "logistic")) / 2
-    for part, loss, rate in (("discriminator", d_loss, 0.2), ("", eg_loss, 0.1)):  # twice the rate for one side
+    assert other.image_discriminator is not None
+    with parametrize.cached():
+        alone = other.image_discriminator(2 * pictures - 1), other.image_discriminator(generated)
+    d_loss = (discriminator_loss(real_logits, fake_logits, "logistic") + discriminator_loss(*alone, "logistic")) / 2
+    eg_loss = generator_loss(fake_logits, "logistic") + generator_loss(-real_logits, "logistic")
+    eg_loss = (eg_loss + generator_loss(alone[1], "logistic")) / 2
+    for part, loss, rate in (("discriminator", d_loss, 0.4), ("", eg_loss, 0.1)):  # four times the rate for one side
         names = [
-            n for n, p in other.named_parameters() if p.requires_grad and n.startswith("discriminator") == bool(part)
+            n
+            for n, p in other.named_parameters()
+            if p.requires_grad and n.startswith(("discriminator", "image_discriminator")) == bool(part)
         ]
         parameters = dict(other.named_parameters())
         gradients = torch.autograd.grad(loss, [parameters[name] for name in names], retain_graph=True)
@@ -189,6 +233,8 @@ def test_the_regressor_finds_drawn_codes() -> None:
         {"augment": "color,translation,cutout"},
         {"regressor": 0.25, "ema": 0.0},
         {"discriminator_rate": 0.5},
+        {"unary": 0},
+        {"unary": 2.0, "norm": "spectral"},
     ],
 )
 def test_every_way_of_steadying_the_game_trains(arguments: dict[str, Any]) -> None:
@@ -200,10 +246,11 @@ def test_every_way_of_steadying_the_game_trains(arguments: dict[str, Any]) -> No
     for step in train(method, batches, optimizers, method.recipe, 0, autocast_of(torch.device("cpu"), "bfloat16")):
         assert all(torch.isfinite(objective.loss) for objective in step.objectives)
     still = [name for name, value in before.items() if torch.equal(value, method.get_parameter(name))]
-    # inside the margins of hinge, real and generated pairs pull the last bias by equal amounts
-    assert still == (["discriminator.logit.bias"] if arguments.get("loss") == "hinge" else [])
+    # inside the margins of hinge, real and generated pairs pull the last biases by equal amounts
+    last = ["discriminator.logit.bias", "image_discriminator.logit.bias"]
+    assert still == (last if arguments.get("loss") == "hinge" else [])
     rates = {part: optimizer.param_groups[0]["lr"] for part, optimizer in optimizers.items()}
-    assert rates["discriminator"] == pytest.approx(arguments.get("discriminator_rate", 2.0) * rates["encoder"])
+    assert rates["discriminator"] == pytest.approx(arguments.get("discriminator_rate", 4.0) * rates["encoder"])
 
 
 def test_headline_knows_its_ends() -> None:
@@ -243,6 +290,7 @@ def test_figure_has_a_row_each_for_real_reconstructed_and_sampled() -> None:
     [
         ({"latent": 0}, "1 to 100,000"),
         ({"regressor": -1.0}, "0 or above"),
+        ({"unary": -1.0}, "unary is 0 or above"),
         ({"r1": math.inf}, "0 or above"),
         ({"augment": "blur"}, "color,translation"),
     ],
@@ -284,7 +332,7 @@ def test_a_batch_of_one_is_refused() -> None:
 
 def plain() -> BiGAN:
     """Give the method for plain gray images and codes of one number, with networks of a few units."""
-    method = BiGAN(build_encoder("small", SIZE, seed=0), latent=1, width=4, ema=0.0, loss="logistic")
+    method = BiGAN(build_encoder("small", SIZE, seed=0), latent=1, width=4, ema=0.0, loss="logistic", unary=0)
     method.encoder, method.code = Gray(), Read()  # type: ignore[assignment]
     generator = nn.Sequential(nn.Linear(1, 32), nn.ReLU(), nn.Linear(32, 1), nn.Tanh())
     judge = nn.Sequential(nn.Linear(2, 64), nn.LeakyReLU(0.2), nn.Linear(64, 64), nn.LeakyReLU(0.2), nn.Linear(64, 1))

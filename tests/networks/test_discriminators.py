@@ -30,6 +30,20 @@ def test_layout_at_32_pixels() -> None:
     assert network.logit.in_features == 256 * 16
 
 
+@pytest.mark.parametrize(("size", "side"), [(32, 4), (40, 5)])
+def test_pooled_logits_ask_for_what_and_not_where(size: int, side: int) -> None:
+    """A moved map has the same logit; a weight of norm 1 gives none above the map's norm, and that to an even map."""
+    network = Discriminator(size, width=8, norm="none", pooled=True)
+    nn.init.constant_(network.logit.weight, 32**-0.5)
+    uneven, even = torch.rand(1, 32, side, side), torch.ones(1, 32, side, side)
+    given = iter([uneven, uneven.roll((1, 2), (2, 3)), even])
+    network.convolutions[-1].register_forward_hook(lambda module, seen, made: next(given))
+    here, there, flat = (network(torch.rand(1, 3, size, size)).item() for _ in range(3))
+    assert there == pytest.approx(here, rel=1e-5)
+    assert here < uneven.norm().item()
+    assert flat == pytest.approx(even.norm().item(), rel=1e-5)
+
+
 def test_spectral_norm_is_on_every_layer() -> None:
     """No layer amplifies: each weight in use has a largest singular value of about 1."""
     network = Discriminator(32, width=8, code_width=5)

@@ -14,6 +14,9 @@ from selfsup.training.health import findings
         ({"d_accuracy": 0.995, "diversity": 0.1}, ["discriminator has won", "collapsed"]),
         ({"d_accuracy": 0.8, "diversity": 0.1}, ["collapsed"]),
         ({"d_accuracy": 0.9, "d_loss": 0.01}, ["discriminator has won"]),
+        ({"d_accuracy": 0.8, "unary_accuracy": 0.99}, ["images without codes has won"]),
+        ({"d_accuracy": 0.51, "unary_accuracy": 0.99}, ["images without codes has won"]),
+        ({"d_accuracy": 0.51, "unary_accuracy": 0.8}, []),
         ({"accuracy": 1.0}, []),
     ],
 )
@@ -29,9 +32,10 @@ def test_what_was_seen_is_said(ends: dict[str, float], words: list[str]) -> None
 
 def test_a_guessing_discriminator_is_shown_and_is_no_lost_game() -> None:
     """One half is also where a game in balance ends: `advise` must not call that out of balance."""
-    (finding,) = game_findings(rows({}, {"d_accuracy": 0.505}))
-    assert "no better than a guess" in finding["text"]
-    assert "about" not in finding
+    for ends in ({"d_accuracy": 0.505}, {"d_accuracy": 0.505, "unary_accuracy": 0.5}):
+        (finding,) = game_findings(rows({}, ends))
+        assert "no better than a guess" in finding["text"]
+        assert "about" not in finding
 
 
 def test_only_the_end_counts() -> None:

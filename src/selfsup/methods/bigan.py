@@ -35,19 +35,22 @@ class BiGAN(Method):
     Args:
         encoder: network to train.
         latent: numbers in a code, drawn uniformly from -1 to 1. None: 200 from 64 pixels on, 50 below.
-        width: channels of the generator's and the discriminator's maps next to the image.
-        loss: of the game: `logistic` or `hinge`.
-        norm: of the discriminator: `spectral`, `batch` or `none`.
-        r1: weight of the penalty on the discriminator's gradient at real images; 0: none.
+        width: channels of the generator's maps in front of its last doubling, and of the discriminators' first maps.
+        loss: of both games: `logistic` or `hinge`.
+        norm: of the discriminator of pairs: `spectral`, `batch` or `none`.
+        r1: weight of the penalty on the gradient of the discriminator of pairs at real images; 0: none.
         ema: share of the averaged generator, which draws pictures and plays no part in the game, kept by each step.
-        discriminator_rate: rate of the discriminator in units of the others'; 1 in the paper.
+        unary: weight of the game of a second discriminator, with spectral norm, which judges images without codes; 0:
+            none, as in the paper.
+        discriminator_rate: rate of the discriminators in units of the others'; 1 in the paper.
         augment: what real and generated images pass through before they are judged: `none`, or some of
             `color,translation,cutout`.
         regressor: weight of the squared error with which the encoder finds the codes of generated images; 0.25 in
             the paper's code.
         flip: mirror half of the images.
 
-    Source: Donahue, Krähenbühl and Darrell, 2017, https://arxiv.org/abs/1605.09782
+    Source: Donahue, Krähenbühl and Darrell, 2017, https://arxiv.org/abs/1605.09782; judging images without
+        codes too: Donahue and Simonyan, 2019, https://arxiv.org/abs/1907.02544
     """
 
     recipe: ClassVar[Recipe] = Recipe(
@@ -72,7 +75,8 @@ class BiGAN(Method):
         norm: Literal["spectral", "batch", "none"] = "batch",
         r1: float = 0.0,
         ema: float = 0.999,
-        discriminator_rate: float = 2.0,
+        unary: float = 1.0,
+        discriminator_rate: float = 4.0,
         augment: str = "none",
         regressor: float = 0.0,
         flip: bool = True,
@@ -81,23 +85,26 @@ class BiGAN(Method):
         self.latent = (200 if encoder.image_size >= 64 else 50) if latent is None else latent
         check_policy(augment)
         adversarial.check(
-            latent=self.latent, width=width, r1=r1, ema=ema, discriminator_rate=discriminator_rate, regressor=regressor
-        )
+            latent=self.latent, width=width, r1=r1, ema=ema, unary=unary, discriminator_rate=discriminator_rate,
+            regressor=regressor,
+        )  # fmt: skip
         self.encoder = encoder
         self.code = CodeHead(encoder, self.latent)
         self.generator = Generator(self.latent, encoder.image_size, width=width)
         self.average = MovingAverage(self.generator, ema)
         self.discriminator = Discriminator(encoder.image_size, width=width, norm=norm, code_width=self.latent)
-        self.kind = loss
-        self.r1, self.discriminator_rate, self.augment, self.regressor = r1, discriminator_rate, augment, regressor
-        self.flip = flip
+        self.image_discriminator = Discriminator(encoder.image_size, width=width, pooled=True) if unary else None
+        self.kind, self.r1, self.unary, self.regressor = loss, r1, unary, regressor
+        self.discriminator_rate, self.augment, self.flip = discriminator_rate, augment, flip
 
     def optimizers(self, recipe: Recipe) -> dict[str, Optimizer]:
-        """Give one to the encoder and the generator, who play together, and one to the discriminator."""
+        """Give one to the encoder and the generator, who play together, and one to the discriminators."""
         together = [*self.encoder.parameters(), *self.code.parameters(), *self.generator.parameters()]
+        judges = [judge for judge in (self.discriminator, self.image_discriminator) if judge is not None]
+        judging = [parameter for judge in judges for parameter in judge.parameters()]
         return {
             "encoder": recipe.build(together),
-            "discriminator": recipe.build(self.discriminator.parameters(), lr_factor=self.discriminator_rate),
+            "discriminator": recipe.build(judging, lr_factor=self.discriminator_rate),
         }
 
     def losses(self, batch: Batch) -> Iterator[list[Objective]]:
@@ -109,24 +116,31 @@ class BiGAN(Method):
         codes = self.encode(images)
         generated = self.generator(drawn)
         real = 2 * images - 1
+        seen, shown = changed(real, self.augment), changed(generated, self.augment)
         with parametrize.cached():  # one step of the power iteration, one set of weights for both passes
-            real_logits, fake_logits, penalty = self._judge((real, codes), (generated, drawn))
+            real_logits, fake_logits, penalty = self._judge((seen, codes), (shown, drawn))
+            image_logits = [self.image_discriminator(x) for x in (seen, shown)] if self.image_discriminator else None
         d_loss = adversarial.discriminator_loss(real_logits, fake_logits, self.kind) / 2
         # both labels flipped: pairs of real images are to pass for generated ones, and the other way round
         pairs = adversarial.generator_loss(fake_logits, self.kind) + adversarial.generator_loss(-real_logits, self.kind)
-        loss = pairs / 2
-        if self.regressor > 0:
-            # the encoder's running statistics are those of real images
-            with by_batch(self.encoder) if self.training else nullcontext():
-                found = self.encode(generated / 2 + 0.5)
-            loss = loss + self.regressor * (found - drawn).square().mean()
+        judging, making = d_loss + penalty, pairs / 2
         metrics = {
             "own_nearer": self._own_nearer(images, codes.detach()),
             "d_accuracy": adversarial.accuracy(real_logits, fake_logits),
             "d_loss": d_loss.detach(),
             "diversity": adversarial.diversity(generated, real),
         }
-        yield [Objective(d_loss + penalty, "discriminator"), Objective(loss, "encoder", metrics)]
+        if image_logits is not None:
+            real_alone, fake_alone = image_logits
+            judging = judging + self.unary * adversarial.discriminator_loss(real_alone, fake_alone, self.kind) / 2
+            making = making + self.unary * adversarial.generator_loss(fake_alone, self.kind) / 2
+            metrics["unary_accuracy"] = adversarial.accuracy(real_alone, fake_alone)
+        if self.regressor > 0:
+            # the encoder's running statistics are those of real images
+            with by_batch(self.encoder) if self.training else nullcontext():
+                found = self.encode(generated / 2 + 0.5)
+            making = making + self.regressor * (found - drawn).square().mean()
+        yield [Objective(judging, "discriminator"), Objective(making, "encoder", metrics)]
 
     def encode(self, images: Float[Tensor, "B 3 S S"]) -> Float[Tensor, "B Z"]:
         """Give codes in (-1, 1), the range of those that are drawn."""
@@ -155,17 +169,17 @@ class BiGAN(Method):
     ) -> tuple[Float[Tensor, " B"], Float[Tensor, " B"], Float[Tensor, ""]]:
         """Give the logits of real and of made pairs of image and code, and the penalty on the gradient of the former.
 
-        The penalty is 0 where none is asked for or possible. Where there is one, all of it is done in float32: pairs
+        The penalty is 0 where none is asked for or possible. Where there is one, both passes are done in float32: pairs
         judged in different precisions could be told apart by it.
         """
-        seen, shown = changed(real[0], self.augment), changed(made[0], self.augment)
+        (seen, codes), (shown, drawn) = real, made
         if self.r1 == 0 or not torch.is_grad_enabled():
-            return self.discriminator(seen, real[1]), self.discriminator(shown, made[1]), seen.new_zeros(())
+            return self.discriminator(seen, codes), self.discriminator(shown, drawn), seen.new_zeros(())
         with torch.autocast(seen.device.type, enabled=False):
-            seen = adversarial.penalized(seen)
-            logits = self.discriminator(seen, real[1])
-            others = self.discriminator(shown.to(seen.dtype), made[1])
-            return logits, others, adversarial.r1_penalty(logits, seen, self.r1)
+            cut_off = adversarial.penalized(seen)
+            logits = self.discriminator(cut_off, codes)
+            others = self.discriminator(shown.to(cut_off.dtype), drawn)
+            return logits, others, adversarial.r1_penalty(logits, cut_off, self.r1)
 
     def _drawn(self, codes: Float[Tensor, "B Z"]) -> Float[Tensor, "B 3 S S"]:
         """Draw pictures in [0, 1] with the averaged generator."""

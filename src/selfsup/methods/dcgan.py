@@ -30,7 +30,7 @@ class DCGAN(Method):
     Args:
         encoder: network to train.
         latent: numbers in a code, drawn uniformly from -1 to 1.
-        width: channels of the generator's maps next to the image.
+        width: channels of the generator's maps in front of its last doubling.
         loss: of the game: `logistic` or `hinge`.
         r1: weight of the penalty on the discriminator's gradient at real images; 0: none.
         smoothing: real images are to be called real with 1 minus this; logistic only.

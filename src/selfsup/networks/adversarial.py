@@ -91,6 +91,7 @@ _LIMITS = {
     "r1": (0, math.inf, "0 or above; 0.1 is a start at 32 px, 1 at 64 px"),
     "ema": (0, 1, "a share in [0, 1]; 0.999 is usual"),
     "discriminator_rate": (1e-6, 1e6, "above 0; 1 gives both sides one rate"),
+    "unary": (0, math.inf, "0 or above; 1 counts images as much as pairs"),
     "regressor": (0, math.inf, "0 or above; 0.25 is the paper's"),
 }
 

@@ -123,7 +123,10 @@ def load_code_space(place: Path) -> FrozenCodeSpace:
     wanted = space.state_dict()
     wrong = [key for key in wanted.keys() | tensors.keys() if _shape(wanted, key) != _shape(tensors, key)]
     if wrong:
-        raise InputError(f"{file} is not whole: {len(wrong)} tensors are missing or of another shape, {min(wrong)}.")
+        raise InputError(
+            f"{file} does not hold the networks of this version: {len(wrong)} tensors are missing or of another shape, "
+            f"{min(wrong)}; train bigan again."
+        )
     space.load_state_dict(tensors)
     return space.requires_grad_(False).eval()
 

@@ -19,8 +19,8 @@ SLOPE = 0.2
 class Discriminator(nn.Module):
     """Halve the image by strided 4x4 convolutions to a side of 4 to 7, then read one logit off the last map.
 
-    Leaky ReLUs, no pooling, no fully connected hidden layer. With a code, the pair of image and code is judged: a
-    linear map of the code is added in every layer, in front of the activation and to the logit.
+    Leaky ReLUs, no pooling in between, no fully connected hidden layer. With a code, the pair of image and code is
+    judged: a linear map of the code is added in every layer, in front of the activation and to the logit.
 
     Args:
         image_size: side of the images, at least 8.
@@ -29,12 +29,22 @@ class Discriminator(nn.Module):
             separately) or `none`.
         channels: of the images.
         code_width: length of the code, 0 for none.
+        pooled: read the logit off the last map's sum over places rather than off every place: texture counts wherever
+            it is. The sum is divided by the side, which makes it a projection: spectral norms bound it too.
 
-    Source: Radford, Metz and Chintala, 2016, https://arxiv.org/abs/1511.06434; codes as in Donahue et al., 2017.
+    Source: Radford, Metz and Chintala, 2016, https://arxiv.org/abs/1511.06434; codes as in Donahue et al., 2017;
+        the sum over places is that of Miyato et al., 2018.
     """
 
     def __init__(
-        self, image_size: int, *, width: int = 64, norm: Norm = "spectral", channels: int = 3, code_width: int = 0
+        self,
+        image_size: int,
+        *,
+        width: int = 64,
+        norm: Norm = "spectral",
+        channels: int = 3,
+        code_width: int = 0,
+        pooled: bool = False,
     ) -> None:
         super().__init__()
         if image_size < 8:
@@ -49,7 +59,8 @@ class Discriminator(nn.Module):
             nn.BatchNorm2d(after, track_running_stats=False) if norm == "batch" and n > 0 else nn.Identity()
             for n, after in enumerate(widths)
         )
-        self.logit = nn.Linear(widths[-1] * (image_size // 2**count) ** 2, 1)
+        self.pooled = pooled
+        self.logit = nn.Linear(widths[-1] * (1 if pooled else (image_size // 2**count) ** 2), 1)
         self.codes = nn.ModuleList(nn.Linear(code_width, after, bias=False) for after in [*widths, 1] if code_width)
         for layer in self.modules():
             if isinstance(layer, nn.Conv2d | nn.Linear):
@@ -88,6 +99,8 @@ class Discriminator(nn.Module):
                 value = value + self.codes[n](codes)[:, :, None, None]
             value = F.leaky_relu(value, SLOPE)
             maps.append(value)
+        if self.pooled:
+            value = value.sum((2, 3)) / value.shape[-1]
         logits = self.logit(value.flatten(1))
         if codes is not None:
             logits = logits + self.codes[-1](codes)

@@ -27,7 +27,9 @@ def game_findings(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
         rows: of training, oldest first; those of methods without a discriminator give no findings.
     """
     last = rows[-max(1, len(rows) // 4) :]
-    accuracy, diversity, loss = (_mean(last, name) for name in ("d_accuracy", "diversity", "d_loss"))
+    accuracy, diversity, loss, alone = (
+        _mean(last, name) for name in ("d_accuracy", "diversity", "d_loss", "unary_accuracy")
+    )
     if accuracy is None:
         return []
     lost = "" if loss is None else f" (its loss was {loss:.2g})"
@@ -38,13 +40,20 @@ def game_findings(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
             f"generated images right{lost}, which leaves the other side little to learn from. Features can be good "
             "all the same; let a probe decide."
         )
+    if alone is not None and alone >= WON:
+        said.append(
+            "The discriminator of images without codes has won: over the last quarter of training it told "
+            f"{alone:.1%} of real and generated images right, which leaves the generator little to learn from."
+        )
     if diversity is not None and diversity <= COLLAPSED:
         said.append(
             "The generator has collapsed: over the last quarter of training its samples lay "
             f"{diversity:.2g} times as far apart as real images do."
         )
     warnings = [{"level": "warning", "about": SIGN, "text": text} for text in said]
-    if not said and accuracy <= BLIND:  # a game in balance ends here too, so it is no sign of a lost one
+    if (
+        not said and max(accuracy, alone or 0) <= BLIND
+    ):  # a game in balance ends here too, so it is no sign of a lost one
         warnings = [
             {
                 "level": "warning",
