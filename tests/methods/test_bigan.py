@@ -67,7 +67,7 @@ def test_labels_are_flipped_for_both_terms() -> None:
 
 def test_images_are_judged_by_themselves_too() -> None:
     """The second discriminator sees the images of the pairs without codes; half its game is added, times the weight."""
-    images, logits = torch.rand(8, 3, SIZE, SIZE), (torch.randn(8), torch.randn(8))
+    images, logits = torch.rand(8, 3, SIZE, SIZE), (torch.linspace(-1, 3, 8), torch.linspace(-3, 1, 8))
     of_discriminator, of_pair = discriminator_loss(*logits, "logistic") / 2, generator_loss(logits[1], "logistic") / 2
     losses = []
     for weight in (1.0, 3.0):
@@ -222,6 +222,18 @@ def test_the_regressor_finds_drawn_codes() -> None:
     error = (method.encode(method.generator(drawn) / 2 + 0.5) - drawn).square().mean().item()
     assert losses[1] - losses[0] == pytest.approx(error, rel=1e-4)
     assert losses[2] - losses[0] == pytest.approx(2 * error, rel=1e-4)
+
+
+def test_generated_images_leave_no_trace_in_running_statistics() -> None:
+    """Neither the encoder nor the code's batch norm counts them: kept codes are those of real images."""
+    images, left = torch.rand(8, 3, SIZE, SIZE), []
+    for weight in (0.0, 1.0):
+        method = bigan(regressor=weight).train()
+        torch.manual_seed(1)
+        objectives(method, images)
+        left.append({key: value for key, value in method.state_dict().items() if "running" in key})
+    assert any(key.startswith("code.") for key in left[0])
+    assert all(torch.equal(left[0][key], left[1][key]) for key in left[0])
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from selfsup.clips import described
 from selfsup.data.grouping import grouped
@@ -22,7 +23,7 @@ from selfsup.errors import InputError, Interrupted, TrainingFailed
 from selfsup.networks.encoders import load_encoder
 from selfsup.progress import Silent
 from selfsup.run import Run
-from selfsup.training import outcome
+from selfsup.training import checkpoint, outcome
 from selfsup.training import pretrain as module
 from selfsup.training.held_out import hold_out
 from selfsup.training.prepare import fingerprint_of, forecast, prepare
@@ -153,6 +154,22 @@ def test_interrupted_run_resumes_to_the_same_bytes(finished: Run, pictures: np.n
     assert [row["step"] for row in resumed.metrics() if "kind" not in row] == list(range(1, 13))
     assert [row["loss"] for row in resumed.metrics()] == [row["loss"] for row in finished.metrics()]
     assert [file.stem for file in sorted((resumed.folder / "checkpoint").iterdir())] == ["000000005", "000000012"]
+
+
+@pytest.mark.parametrize(("change", "says"), [("missing", "does not contain"), ("shape", "has another shape")])
+def test_checkpoint_of_other_networks_is_refused(change: str, says: str, pictures: np.ndarray, tmp_path: Path) -> None:
+    """One that another version wrote gets a sentence, and the run stays as it is."""
+    pretrain("rotation", pictures, out=tmp_path, steps=3, **QUICK)
+    (tmp_path / "summary.json").unlink()
+    (tmp_path / "encoder.safetensors").unlink()
+    file = checkpoint.newest(tmp_path / "checkpoint")
+    assert file is not None
+    tensors = load_file(file)
+    name = next(key for key in tensors if key.endswith("weight"))
+    value = tensors.pop(name)
+    save_file({**tensors, **({name: value[:1].clone()} if change == "shape" else {})}, file)
+    with pytest.raises(InputError, match=rf"does not fit the run's config\.yaml \(.*{says}"):
+        pretrain("rotation", pictures, out=tmp_path, steps=3, **QUICK)
 
 
 def test_a_run_is_finished_once_its_encoder_is_there(

@@ -136,8 +136,8 @@ class BiGAN(Method):
             making = making + self.unary * adversarial.generator_loss(fake_alone, self.kind) / 2
             metrics["unary_accuracy"] = adversarial.accuracy(real_alone, fake_alone)
         if self.regressor > 0:
-            # the encoder's running statistics are those of real images
-            with by_batch(self.encoder) if self.training else nullcontext():
+            # running statistics are those of real images and their codes
+            with by_batch(self) if self.training else nullcontext():
                 found = self.encode(generated / 2 + 0.5)
             making = making + self.regressor * (found - drawn).square().mean()
         yield [Objective(judging, "discriminator"), Objective(making, "encoder", metrics)]

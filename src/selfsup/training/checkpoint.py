@@ -4,11 +4,12 @@ import os
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from selfsup.errors import InputError
 from selfsup.training.optimizers import parameters_of
 
 
@@ -48,12 +49,14 @@ def step_of(file: Path) -> int:
 
 
 def load(file: Path, method: nn.Module, optimizers: dict[str, Optimizer]) -> Tensor | None:
-    """Copy a checkpoint into live tensors, which keeps their memory layout; give the epoch's order, if any."""
+    """Copy a checkpoint into live tensors, which keeps their memory layout; give the epoch's order, if any.
+
+    Raises:
+        InputError: if it is of other networks.
+    """
+    load_weights(file, method)
     with safe_open(file, framework="pt") as stored:
         names = set(stored.keys())
-        with torch.no_grad():
-            for name, tensor in method.state_dict().items():
-                tensor.copy_(stored.get_tensor(f"method.{name}"))
         for part, optimizer in optimizers.items():
             prefixes = {f"optimizer.{part}.{n}.": p for n, p in enumerate(parameters_of(optimizer))}
             for prefix, parameter in prefixes.items():
@@ -63,6 +66,27 @@ def load(file: Path, method: nn.Module, optimizers: dict[str, Optimizer]) -> Ten
                         value = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
                     optimizer.state[parameter][name.removeprefix(prefix)] = value
         return stored.get_tensor("order") if "order" in names else None
+
+
+@torch.no_grad()
+def load_weights(file: Path, method: nn.Module) -> None:
+    """Copy the weights and buffers of a method out of a checkpoint into live tensors.
+
+    Raises:
+        InputError: if the file cannot be read, or a tensor is missing or of another shape.
+    """
+    try:
+        with safe_open(file, framework="pt") as stored:
+            for name, tensor in method.state_dict().items():
+                value = stored.get_tensor(f"method.{name}")
+                if value.shape != tensor.shape:
+                    raise SafetensorError(f"{name} has another shape")
+                tensor.copy_(value)
+    except SafetensorError as error:
+        raise InputError(
+            f"The checkpoint {str(file)!r} does not fit the run's config.yaml ({error}): one of them was changed, or "
+            "another version wrote it; restore the file, or start anew with another --out."
+        ) from error
 
 
 def _plain(tensor: Tensor) -> Tensor:

@@ -35,6 +35,7 @@ def write_outcome(prepared: Prepared, trainee: Trainee, run: Run, spent: dict[st
         _draw_crops(prepared, run.folder / "figures")
         if settings.init in WAYS:
             _draw_filters(method.encoder, run.folder)
+    kept = method.kept() if processes.rank() == 0 else {}  # by the statistics that its parts were trained with together
     # every process takes part, because batch norms average over all of them
     with_clean_norms(method.encoder, prepared.images)
     if processes.rank() > 0:
@@ -75,7 +76,7 @@ def write_outcome(prepared: Prepared, trainee: Trainee, run: Run, spent: dict[st
     remarks = [{"level": "note", "text": remark} for remark in (*method.remarks, *crops)]
     summary["health"] = remarks + findings(rows, summary, settings.recipe.peak_lr())
     save_encoder(method.encoder, run.folder)
-    for name, content in method.kept().items():
+    for name, content in kept.items():
         write_atomically(run.folder / name, content)
     write_json(run.folder / "summary.json", summary)
 

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 
 from selfsup import methods
 from selfsup.data.images import ImageStore
@@ -41,18 +40,7 @@ def restored(run: Run, images: ImageStore, device: torch.device, changes: Mappin
     method = kind(encoder, **arguments).to(device)
     count = config["resolved"]["training_images"]
     method.start(facts_of(images, config["image_size"], config["seed"], device)._replace(count=count))
-    try:
-        with safe_open(file, framework="pt") as stored, torch.no_grad():
-            for name, tensor in method.state_dict().items():
-                value = stored.get_tensor(f"method.{name}")
-                if value.shape != tensor.shape:
-                    raise SafetensorError(f"{name} has another shape")
-                tensor.copy_(value)
-    except SafetensorError as error:
-        raise InputError(
-            f"The checkpoint {str(file)!r} does not fit the run's config.yaml ({error}); resume the run, or restore "
-            "the file."
-        ) from error
+    checkpoint.load_weights(file, method)
     return method.eval()
 
 
