@@ -90,7 +90,7 @@ def bare_steps(prepared: Prepared) -> Callable[[], object]:
     layout = Computation(prepared.settings.precision, prepared.settings.layout).memory_format()
     shapes, heads = seen(rehearsal)
     images = [torch.rand(shape).contiguous(memory_format=layout) for shape in shapes]
-    given = [(head, [torch.rand(shape).requires_grad_() for shape in inputs]) for head, inputs in heads]
+    given = [(head, [resident(one) for one in inputs]) for head, inputs in heads]
 
     def step() -> None:
         with rehearsal.autocast():
@@ -105,11 +105,16 @@ def bare_steps(prepared: Prepared) -> Callable[[], object]:
     return step
 
 
-def seen(rehearsal: Rehearsal) -> tuple[list[torch.Size], list[tuple[nn.Module, list[torch.Size]]]]:
-    """Take a real step and note the shapes of what the encoder and each head were given."""
+def resident(given: torch.Size | nn.Module) -> Tensor | nn.Module:
+    """Give a tensor of a shape that asks for its gradient; a network stays as it is."""
+    return given if isinstance(given, nn.Module) else torch.rand(given).requires_grad_()
+
+
+def seen(rehearsal: Rehearsal) -> tuple[list[torch.Size], list[tuple[nn.Module, list[torch.Size | nn.Module]]]]:
+    """Take a real step and note the shapes of what the encoder and each head were given, or the encoder itself."""
     method = rehearsal.trainee.method
     images: list[torch.Size] = []
-    heads: list[tuple[nn.Module, list[torch.Size]]] = []
+    heads: list[tuple[nn.Module, list[torch.Size | nn.Module]]] = []
     entrance = next(m for m in method.encoder.modules() if isinstance(m, nn.Conv2d))
     # an encoder of two halves shows its first one fewer channels
     hooks = [
@@ -117,11 +122,13 @@ def seen(rehearsal: Rehearsal) -> tuple[list[torch.Size], list[tuple[nn.Module, 
             lambda _, args, __: images.append(torch.Size([len(args[0]), 3, *args[0].shape[2:]]))
         )
     ]
-    hooks += [
-        part.register_forward_hook(lambda module, args, _: heads.append((module, [arg.shape for arg in args])))
-        for name, part in method.named_children()
-        if name != "encoder"
-    ]
+
+    def note(module: nn.Module, args: tuple[Tensor | nn.Module, ...], _: object) -> None:
+        heads.append((module, [arg if isinstance(arg, nn.Module) else arg.shape for arg in args]))
+        if any(arg is method.encoder for arg in args):  # it was run by this head, and will be again
+            images.pop()
+
+    hooks += [part.register_forward_hook(note) for name, part in method.named_children() if name != "encoder"]
     batch = next(iter(rehearsal.batches.round_from(0, None)))
     with rehearsal.autocast():
         for _ in method.losses(batch):
