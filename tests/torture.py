@@ -70,11 +70,19 @@ def killed(method: str, data: Path, out: Path, steps: int, kills: int, seed: int
         shutil.rmtree(out)
 
 
+def _changed(file: Path) -> float:
+    """Give when a file was written, 0 if it was renamed meanwhile."""
+    try:
+        return file.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
+
+
 def _wait_for_start(process: subprocess.Popen[bytes], out: Path) -> None:
     """Wait until Python and torch are loaded, or kills would hit nothing but imports."""
     began = time.time()
     while process.poll() is None and time.time() - began < 120:
-        newest = max((file.stat().st_mtime for file in out.rglob("*")), default=0.0) if out.is_dir() else 0.0
+        newest = max((_changed(file) for file in out.rglob("*")), default=0.0) if out.is_dir() else 0.0
         if newest > began:
             return
         time.sleep(0.02)
