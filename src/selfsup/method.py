@@ -128,5 +128,8 @@ class Method(nn.Module, ABC):
         return {}
 
     def kept(self) -> Mapping[str, bytes]:
-        """Give files that a finished run keeps beside the encoder, for other methods to use: name -> content."""
+        """Give files that a finished run keeps beside the encoder, for other methods to use: name -> content.
+
+        Asked for as training left the method, before the statistics of the encoder's batch norms are re-estimated.
+        """
         return {}

@@ -51,9 +51,8 @@ def game_findings(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
             f"{diversity:.2g} times as far apart as real images do."
         )
     warnings = [{"level": "warning", "about": SIGN, "text": text} for text in said]
-    if (
-        not said and max(accuracy, alone or 0) <= BLIND
-    ):  # a game in balance ends here too, so it is no sign of a lost one
+    # a game in balance ends here too, so it is no sign of a lost one
+    if not said and max(accuracy, alone or 0) <= BLIND:
         warnings = [
             {
                 "level": "warning",

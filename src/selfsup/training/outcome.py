@@ -35,7 +35,8 @@ def write_outcome(prepared: Prepared, trainee: Trainee, run: Run, spent: dict[st
         _draw_crops(prepared, run.folder / "figures")
         if settings.init in WAYS:
             _draw_filters(method.encoder, run.folder)
-    kept = method.kept() if processes.rank() == 0 else {}  # by the statistics that its parts were trained with together
+    # parts that were trained together keep the statistics of that
+    kept = method.kept() if processes.rank() == 0 else {}
     # every process takes part, because batch norms average over all of them
     with_clean_norms(method.encoder, prepared.images)
     if processes.rank() > 0:
