@@ -48,7 +48,7 @@ def test_spectral_norm_is_on_every_layer() -> None:
     """No layer amplifies: each weight in use has a largest singular value of about 1."""
     network = Discriminator(32, width=8, code_width=5)
     with torch.no_grad():
-        for _ in range(20):
+        for _ in range(100):
             network(torch.randn(2, 3, 32, 32), torch.randn(2, 5))
     layers = [m for m in network.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
     assert len(layers) == 3 + 1 + 4
