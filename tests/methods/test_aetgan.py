@@ -11,8 +11,8 @@ from safetensors.torch import load_file
 
 from selfsup.errors import InputError
 from selfsup.method import Batch, DataFacts
-from selfsup.methods.aetgan import VARIANCE, GeneratedAET
-from selfsup.networks.codes import FILE, CodeHead, load_code_space, write_code_space
+from selfsup.methods.aetgan import GeneratedAET
+from selfsup.networks.codes import FILE, VARIANCE, CodeHead, explained, load_code_space, write_code_space
 from selfsup.networks.encoders import build_encoder
 from selfsup.training import checkpoint
 from selfsup.training.loop import autocast_of, train
@@ -43,6 +43,13 @@ def test_labels_come_in_with_the_generator(tmp_path: Path) -> None:
     method = built(tmp_path)
     assert "Labels come in with the generator" in method.remarks[0]
     assert method.encoder.labels == "used"
+
+
+def test_explained_is_r2_for_uniform_codes() -> None:
+    """One less the mean squared error in units of 1/3, the variance of a number drawn from -1 to 1."""
+    drawn = torch.tensor([[0.5, -1.0], [0.0, 0.25]])
+    found = torch.tensor([[0.0, -1.0], [0.25, 0.25]])
+    assert explained(found, drawn).item() == pytest.approx(1 - (0.25 + 0.0625) / 4 * 3)
 
 
 def batch(count: int = 16, step: int = 0) -> Batch:

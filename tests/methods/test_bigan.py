@@ -209,19 +209,32 @@ def test_training_inverts_the_generator() -> None:
 
 
 def test_the_regressor_finds_drawn_codes() -> None:
-    """Its error is that of E(G(z)) against z, and it is added with its weight."""
+    """Its error is that of E(G(z)) against z, it is added with its weight, and logged as explained variance."""
     images = torch.rand(8, 3, SIZE, SIZE)
-    losses = []
+    losses, explained = [], []
     for weight in (0.0, 1.0, 2.0):
         method = bigan(regressor=weight).eval()
         torch.manual_seed(1)
-        losses.append(objectives(method, images)[1].loss.item())
+        of_pair = objectives(method, images)[1]
+        losses.append(of_pair.loss.item())
+        explained.append(of_pair.metrics["code_r2"].item())
     torch.manual_seed(1)
     crops.random_crop(images, SIZE, pad=0)
     drawn = draws.uniform(images, method.latent, low=-1.0, high=1.0)
     error = (method.encode(method.generator(drawn) / 2 + 0.5) - drawn).square().mean().item()
     assert losses[1] - losses[0] == pytest.approx(error, rel=1e-4)
     assert losses[2] - losses[0] == pytest.approx(2 * error, rel=1e-4)
+    assert explained == pytest.approx([1 - 3 * error] * 3, abs=1e-5)
+
+
+def test_training_pays_for_found_codes_only_where_they_are_asked_for() -> None:
+    """Without the regressor generated images pass through the encoder on held-out images alone."""
+    images = torch.rand(8, 3, SIZE, SIZE)
+    for weight, passes in ((0.0, 1), (0.25, 2)):
+        method, seen = bigan(regressor=weight), []
+        method.code.register_forward_hook(lambda *_, to=seen: to.append(1))
+        assert ("code_r2" in objectives(method, images)[1].metrics) == (weight > 0)
+        assert len(seen) == passes
 
 
 def test_generated_images_leave_no_trace_in_running_statistics() -> None:

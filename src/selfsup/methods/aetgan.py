@@ -11,16 +11,13 @@ from torch import Tensor
 from selfsup import draws
 from selfsup.errors import InputError
 from selfsup.method import Batch, Method, Objective
-from selfsup.networks.codes import load_code_space
+from selfsup.networks.codes import VARIANCE, explained, load_code_space
 from selfsup.networks.encoders import Encoder
 from selfsup.networks.given import let_in
 from selfsup.networks.pairs import PairDecoder
 from selfsup.recipe import Recipe
 from selfsup.views import crops, sheets
 from selfsup.views.precision import in_full
-
-VARIANCE = 1 / 3
-"""Of each drawn number, uniform from -1 to 1."""
 
 
 class GeneratedAET(Method):
@@ -86,9 +83,9 @@ class GeneratedAET(Method):
         """Yield half the squared error of the estimated codes."""
         images = crops.random_crop(batch.images, self.encoder.image_size, pad=0, flip=self.flip)
         drawn, transformed = self.transform(images)
-        errors = (self.estimate(images, transformed) - drawn).square().sum(1).mean()
-        r2 = 1 - errors.detach() / (VARIANCE * self.space.width)
-        yield Objective(0.5 * errors, metrics={"r2": r2}, chance=self.chance)
+        estimated = self.estimate(images, transformed)
+        loss = 0.5 * (estimated - drawn).square().sum(1).mean()
+        yield Objective(loss, metrics={"r2": explained(estimated.detach(), drawn)}, chance=self.chance)
 
     @torch.no_grad()
     def transform(self, images: Float[Tensor, "B 3 S S"]) -> tuple[Float[Tensor, "B Z"], Float[Tensor, "B 3 S S"]]:

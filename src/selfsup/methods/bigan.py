@@ -14,7 +14,7 @@ from selfsup import draws
 from selfsup.errors import InputError
 from selfsup.method import Batch, Method, Objective
 from selfsup.networks import adversarial
-from selfsup.networks.codes import FILE, CodeHead, CodeSpace
+from selfsup.networks.codes import FILE, CodeHead, CodeSpace, explained
 from selfsup.networks.discriminators import Discriminator
 from selfsup.networks.ema import MovingAverage
 from selfsup.networks.encoders import Encoder
@@ -135,10 +135,11 @@ class BiGAN(Method):
             judging = judging + self.unary * adversarial.discriminator_loss(real_alone, fake_alone, self.kind) / 2
             making = making + self.unary * adversarial.generator_loss(fake_alone, self.kind) / 2
             metrics["unary_accuracy"] = adversarial.accuracy(real_alone, fake_alone)
-        if self.regressor > 0:
+        if self.regressor > 0 or not self.training:
             # running statistics are those of real images and their codes
             with by_batch(self) if self.training else nullcontext():
                 found = self.encode(generated / 2 + 0.5)
+            metrics["code_r2"] = explained(found.detach(), drawn)
             making = making + self.regressor * (found - drawn).square().mean()
         yield [Objective(judging, "discriminator"), Objective(making, "encoder", metrics)]
 

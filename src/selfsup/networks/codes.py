@@ -25,6 +25,10 @@ UNIFORM = 1.8
 """Deviation of a logistic variable of scale 1, whose sigmoid is uniform: pi / sqrt(3)."""
 
 
+VARIANCE = 1 / 3
+"""Of each number of a drawn code, uniform from -1 to 1."""
+
+
 PLACES = 4
 """Side to which a map is averaged down at most before a code is read off it."""
 
@@ -94,6 +98,11 @@ class FrozenCodeSpace(CodeSpace):
     def train(self, mode: bool = True) -> "FrozenCodeSpace":
         """Stay in eval mode."""
         return super().train(False)
+
+
+def explained(found: Float[Tensor, "B Z"], drawn: Float[Tensor, "B Z"]) -> Float[Tensor, ""]:
+    """Give the share of the variance of drawn codes that the found ones explain (r2): at most 1, 0 for constants."""
+    return 1 - (found - drawn).square().mean() / VARIANCE
 
 
 def write_code_space(space: CodeSpace, folder: Path) -> None:

@@ -38,7 +38,7 @@ def game_findings(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
         said.append(
             f"The discriminator has won: over the last quarter of training it told {accuracy:.1%} of real and "
             f"generated images right{lost}, which leaves the other side little to learn from. Features can be good "
-            "all the same; let a probe decide."
+            "all the same; let a probe decide. If the pictures look wrong, a lower --discriminator-rate holds it back."
         )
     if alone is not None and alone >= WON:
         said.append(
