@@ -98,6 +98,25 @@ def test_content_and_verdict_reach_the_generator(weight: float) -> None:
     assert torch.equal(pull, without) == (weight == 0)
 
 
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("arguments", [{}, {"content_maps": 2}])
+def test_content_is_the_difference_of_the_first_maps(network: str, arguments: dict[str, int]) -> None:
+    """One by default: squared differences as a share of the true map's mean square, averaged over the maps."""
+    method = superresolution(network=network, content_share=1.0, adversarial_weight=0.0, **arguments).eval()
+    torch.nn.init.normal_(method.decoder.colour.weight, std=0.05)
+    method.joined.fill_(True)
+    method.content_scale.fill_(1.0)
+    assert method.discriminator is not None
+    seen: list[Tensor] = []
+    hook = method.discriminator.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    loss = stepped_through(method, pictures(4), 0.0)[-1].loss.item()
+    hook.remove()
+    real, fake = (method.discriminator.maps(images) for images in seen)
+    count = arguments.get("content_maps", 1)
+    shares = [((fake[n] - real[n]) ** 2).mean().item() / (real[n] ** 2).mean().item() for n in range(count)]
+    assert loss == pytest.approx(sum(shares) / count, rel=1e-4)
+
+
 def test_second_stage_starts_where_the_first_ended() -> None:
     """When the discriminator joins in, the generator gives what it gave, and the content loss is the squared error."""
     method = superresolution(adversarial_weight=0.0)
@@ -235,6 +254,8 @@ def test_figure_has_a_row_each_for_bicubic_enlarged_and_original() -> None:
         ({"blocks": -1}, "0 blocks or more"),
         ({"adversarial_from": 1.5}, "share of training"),
         ({"content_share": 2.0}, "share of the loss"),
+        ({"content_maps": 0}, "from 1 to 3"),
+        ({"content_maps": 9, "network": "srgan"}, "from 1 to 8, .* got 9"),
         ({"adversarial_weight": -1.0}, "0 or above"),
         ({"content": "somewhere", "adversarial_from": 1.0}, "once the discriminator plays"),
         ({"content": "vgg"}, "no weights at vgg"),

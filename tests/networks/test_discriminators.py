@@ -23,6 +23,15 @@ def test_any_side(size: int, last: int, norm: str) -> None:
     assert all(p.grad is not None for p in network.parameters())
 
 
+def test_first_maps_alone() -> None:
+    """Asked for a few maps, it gives the first of all, which is how many it says it has."""
+    network, images = Discriminator(32, width=4).eval(), torch.randn(2, 3, 32, 32)
+    every, few = network.maps(images), network.maps(images, count=2)
+    assert len(every) == network.depth == 3
+    assert len(few) == 2
+    assert all(torch.equal(one, same) for one, same in zip(few, every[:2], strict=True))
+
+
 def test_layout_at_32_pixels() -> None:
     """DCGAN's: 64, 128 and 256 channels from the image, then a logit from 4x4."""
     network = Discriminator(32)

@@ -72,6 +72,15 @@ def test_discriminator_halves_four_times() -> None:
         assert len(maps) == 8
 
 
+@pytest.mark.parametrize("few", [1, 3, 8])
+def test_first_maps_alone(few: int) -> None:
+    """Asked for a few maps, the judge gives the first of all, which is how many it says it has."""
+    network, images = SRDiscriminator(32), torch.rand(2, 3, 32, 32)
+    found, every = network.maps(images, count=few), network.maps(images)
+    assert (len(found), len(every)) == (few, network.depth)
+    assert all(torch.equal(one, same) for one, same in zip(found, every[:few], strict=True))
+
+
 def count(network: nn.Module) -> int:
     """Count parameters."""
     return sum(parameter.numel() for parameter in network.parameters())

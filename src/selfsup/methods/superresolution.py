@@ -47,6 +47,8 @@ class SuperResolution(Method):
         discriminator_rate: learning rate of the discriminator, in units of the encoder's.
         content: features that are compared once the discriminator has joined in: its own maps (`discriminator`), those
             of a frozen network in a file (`RUN/encoder.safetensors`, or VGG-19, with which labels come in), or `none`.
+        content_maps: how many of the discriminator's own maps are compared, from the first. Deep ones say how real an
+            image is rather than what it shows: they are met by grids.
         content_share: weight of the content loss; the squared error keeps the rest. The paper drops it (1).
         flip: mirror half of the images.
 
@@ -80,6 +82,7 @@ class SuperResolution(Method):
         adversary: Literal["hinge", "logistic"] = "hinge",
         discriminator_rate: float = 1.0,
         content: str = "discriminator",
+        content_maps: int = 1,
         content_share: float = 0.2,
         flip: bool = True,
     ) -> None:
@@ -104,12 +107,18 @@ class SuperResolution(Method):
             )
         self.discriminator = None if alone else _discriminator(network, size)
         self.changes_at = (adversarial_from,)
+        if self.discriminator is not None and not 1 <= content_maps <= self.discriminator.depth:
+            raise InputError(
+                f"content_maps must be from 1 to {self.discriminator.depth}, as many maps as the discriminator has, "
+                f"got {content_maps}."
+            )
         self.features = None if alone or content in ("none", "discriminator") else load_features(Path(content), size)
         if self.features is not None:
             what = f"the network in {content}, through which the content loss looks"
             self.remarks = let_in(encoder, self.features.labels, what)
         self.adversarial_from, self.adversarial_weight = adversarial_from, adversarial_weight
         self.adversary, self.discriminator_rate = adversary, discriminator_rate
+        self.content_maps = content_maps
         self.content_share = 0.0 if content == "none" else content_share
         self.flip = flip
         self.register_buffer("joined", torch.zeros((), dtype=torch.bool))
@@ -149,7 +158,7 @@ class SuperResolution(Method):
         logits, maps = self.discriminator.judged(fake)  # afresh: its weights have just moved
         loss = (1 - self.content_share) * squared + self.adversarial_weight * generator_loss(logits, self.adversary)
         if self.content_share > 0:
-            content = self.unlike(real, fake, maps)
+            content = self.unlike(real, fake, maps[: self.content_maps])
             loss = loss + self.content_share * self.scale_of(content, squared) * content
         yield Objective(loss, "encoder", metrics)
 
@@ -199,11 +208,13 @@ class SuperResolution(Method):
         self, real: Float[Tensor, "B 3 S S"], fake: Float[Tensor, "B 3 S S"], fake_maps: list[Tensor]
     ) -> Float[Tensor, ""]:
         """Compare the features of real and enlarged images: the discriminator's, or a frozen network's."""
-        assert self.discriminator is not None
         if self.features is not None:
-            fake_maps = self.features(self.encoder.denormalize(fake))
+            with torch.no_grad():
+                seen = self.features(self.encoder.denormalize(real))
+            return unlikeness(self.features(self.encoder.denormalize(fake)), seen)
+        assert self.discriminator is not None
         with torch.no_grad():
-            seen = self.features(self.encoder.denormalize(real)) if self.features else self.discriminator.maps(real)
+            seen = self.discriminator.maps(real, count=len(fake_maps))
         return unlikeness(fake_maps, seen)
 
     def scale_of(self, content: Float[Tensor, ""], squared: Float[Tensor, ""]) -> Float[Tensor, ""]:

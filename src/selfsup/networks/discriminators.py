@@ -77,9 +77,25 @@ class Discriminator(nn.Module):
         """Give a logit for each image, or pair of image and code; positive says real."""
         return self.judged(images, codes)[0]
 
-    def maps(self, images: Float[Tensor, "B C S S"], codes: Float[Tensor, "B Z"] | None = None) -> list[Tensor]:
-        """Give the map [B, C, h, w] of every convolution, activated, first to last."""
-        return self.judged(images, codes)[1]
+    @property
+    def depth(self) -> int:
+        """Number of maps."""
+        return len(self.convolutions)
+
+    def maps(
+        self, images: Float[Tensor, "B C S S"], codes: Float[Tensor, "B Z"] | None = None, *, count: int | None = None
+    ) -> list[Tensor]:
+        """Give the map [B, C, h, w] of every convolution, activated, or of the first `count` of them alone."""
+        assert (codes is not None) == (len(self.codes) > 0), "codes belong to discriminators built for codes"
+        found: list[Tensor] = []
+        value: Tensor = images
+        for n, (convolution, norm) in enumerate(zip(self.convolutions[:count], self.norms[:count], strict=True)):
+            value = norm(convolution(value))
+            if codes is not None:
+                value = value + self.codes[n](codes)[:, :, None, None]
+            value = F.leaky_relu(value, SLOPE)
+            found.append(value)
+        return found
 
     def judged(
         self, images: Float[Tensor, "B C S S"], codes: Float[Tensor, "B Z"] | None = None
@@ -90,21 +106,12 @@ class Discriminator(nn.Module):
             images: in the units that real and generated images share, [-1, 1] or the encoder's normalized ones.
             codes: where the discriminator was built for codes.
         """
-        assert (codes is not None) == (len(self.codes) > 0), "codes belong to discriminators built for codes"
-        maps: list[Tensor] = []
-        value: Tensor = images
-        for n, (convolution, norm) in enumerate(zip(self.convolutions, self.norms, strict=True)):
-            value = norm(convolution(value))
-            if codes is not None:
-                value = value + self.codes[n](codes)[:, :, None, None]
-            value = F.leaky_relu(value, SLOPE)
-            maps.append(value)
-        if self.pooled:
-            value = value.sum((2, 3)) / value.shape[-1]
-        logits = self.logit(value.flatten(1))
+        found = self.maps(images, codes)
+        last = found[-1].sum((2, 3)) / found[-1].shape[-1] if self.pooled else found[-1]
+        logits = self.logit(last.flatten(1))
         if codes is not None:
             logits = logits + self.codes[-1](codes)
-        return logits.squeeze(1), maps
+        return logits.squeeze(1), found
 
 
 def halvings(side: int) -> int:

@@ -151,10 +151,15 @@ class SRDiscriminator(nn.Module):
         """Give a logit for each image."""
         return self.judged(images)[0]
 
-    def maps(self, images: Float[Tensor, "B 3 S S"]) -> list[Tensor]:
-        """Give the maps of all convolutions, first to last."""
+    @property
+    def depth(self) -> int:
+        """Number of maps."""
+        return 1 + len(self.layers)
+
+    def maps(self, images: Float[Tensor, "B 3 S S"], *, count: int | None = None) -> list[Tensor]:
+        """Give the maps of all convolutions, first to last, or of the first `count` of them alone."""
         found = [self.first(images)]
-        for layer in self.layers:
+        for layer in self.layers[: None if count is None else count - 1]:
             found.append(layer(found[-1]))
         return found
 
