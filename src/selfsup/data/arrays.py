@@ -94,6 +94,7 @@ def open_array(
         for start in range(0, count, step):
             progress("reading images", start, count)
             yield squares(as_bytes(np.asarray(array[start : start + step]), values), size)
+        progress("reading images", count, count)
 
     as_it_is = array.dtype == np.uint8 and array.shape[1:] == (3, size, size)
     pixels = array if as_it_is else collected(batches(), (count, 3, size, size), folder, progress, np.uint8)
@@ -121,8 +122,9 @@ def hashes_of(array: Sequence[Any] | np.ndarray, progress: Progress, folder: Pat
     hashes = []
     for number, image in enumerate(array):
         if number % 1000 == 0:
-            progress("reading images", number, len(array))
+            progress("hashing", number, len(array))
         hashes.append(hash_of(image))
+    progress("hashing", len(array), len(array))
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
         write_durably(folder / "hashes.txt", "\n".join(hashes))

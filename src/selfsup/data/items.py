@@ -49,6 +49,7 @@ def open_items(
         hashes.append(hash_of(image))
         labels.append(label)
         sizes.append(_size(image))
+    progress("reading images", count, count)
     store = ImageStore(
         pixels=pixels[: len(names)],
         names=names,

@@ -131,6 +131,7 @@ def _floats(array: np.ndarray, progress: Progress) -> Iterator[np.ndarray]:
         progress("reading signals", first, len(array))
         with np.errstate(over="ignore"):  # too large for float32: infinite, and skipped
             yield np.asarray(array[first : first + _ROWS]).astype(np.float32)
+    progress("reading signals", len(array), len(array))
 
 
 def _usable(values: Float[np.ndarray, "N C L"], name: str, hashes: list[str], least: int) -> ImageStore:

@@ -8,12 +8,15 @@ import torch
 from selfsup.errors import InputError
 from selfsup.networks.encoders import build_encoder
 from selfsup.networks.names import reads_signals
+from selfsup.progress import Progress, silent
 from selfsup.training.loop import autocast_of
 
 PRECISIONS = ("float32", "bfloat16")
 LAYOUTS = ("contiguous", "channels_last")
 WORTH_IT = 1.15
 """How much faster bfloat16 has to be before it is taken by itself."""
+REPEATS, ENOUGH = 6, 3.0
+"""Passes that are timed, the first of which warms up, and the seconds after which two will do."""
 
 
 class Computation(NamedTuple):
@@ -27,7 +30,9 @@ class Computation(NamedTuple):
         return torch.channels_last if self.layout == "channels_last" else torch.contiguous_format
 
 
-def choose(precision: str, layout: str, encoder: str, image_size: int, device: torch.device) -> Computation:
+def choose(
+    precision: str, layout: str, encoder: str, image_size: int, device: torch.device, progress: Progress = silent
+) -> Computation:
     """Replace each `auto` by what trains the encoder fastest here.
 
     Args:
@@ -36,6 +41,7 @@ def choose(precision: str, layout: str, encoder: str, image_size: int, device: t
         encoder: name of the encoder that is timed.
         image_size: side of its images in pixels.
         device: where it will run.
+        progress: told of every way that was timed.
 
     Raises:
         InputError: for other words.
@@ -51,7 +57,11 @@ def choose(precision: str, layout: str, encoder: str, image_size: int, device: t
     choices = [Computation(one, other) for one in precisions for other in layouts]
     if len(choices) == 1:
         return choices[0]
-    seconds = {choice: _seconds(choice, encoder, image_size, device) for choice in choices}
+    seconds: dict[Computation, float] = {}
+    for choice in choices:
+        progress("timing precisions and layouts", len(seconds), len(choices))
+        seconds[choice] = _seconds(choice, encoder, image_size, device)
+    progress("timing precisions and layouts", len(choices), len(choices))
     best = {
         name: min((c for c in choices if c.precision == name), key=lambda choice: seconds[choice])
         for name in precisions
@@ -76,8 +86,8 @@ def _has_bfloat16_arithmetic() -> bool:
 def _seconds(choice: Computation, name: str, size: int, device: torch.device) -> float:
     encoder = build_encoder(name, size, seed=0).to(device=device, memory_format=choice.memory_format())  # type: ignore[call-overload]
     images = torch.rand(128 if size <= 64 else 16, *encoder.shape, device=device)
-    taken = []
-    for _ in range(6):
+    taken: list[float] = []
+    while len(taken) < 2 or (len(taken) < REPEATS and sum(taken) < ENOUGH):
         began = perf_counter()
         with autocast_of(device, choice.precision)():
             loss = encoder.vector(images).float().square().mean()

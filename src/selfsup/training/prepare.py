@@ -102,7 +102,7 @@ def prepare(
     training, held_out = hold_out(images)
     batch_size, notes = _fitting_batch(recipe.batch_size, images, len(training))
     channels = statistics(images) if images.holds_signals else None
-    computation = choose(precision, layout, encoder, image_size, place)
+    computation = choose(precision, layout, encoder, image_size, place, progress)
     chosen = Settings(
         method=method,
         data=display(data),
