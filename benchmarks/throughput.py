@@ -1,9 +1,11 @@
 """Images per second of the real training loop over those of the bare network at the same shapes and precision.
 
 The bare network runs forward, backward and the optimizer's step on tensors that are there already; heads and
-decoders count as its work. Both are timed in turn, the ratio is the median over the turns.
+decoders count as its work; the generator that changes aetgan's images does not, for it makes a view. Both are timed in
+turn, the ratio is the median over the turns.
 
     python benchmarks/throughput.py
+    python benchmarks/throughput.py --methods aetgan --cases small:32 --generator RUN   # a run of bigan at that size
     python benchmarks/throughput.py --lightly ENV/bin/python     # and lightly's SimCLR, installed in ENV
 """
 
@@ -34,7 +36,8 @@ TARGET, TARGETS = 0.90, {"simclr": 0.85}
 def main() -> None:
     """Print a table of ratios."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--methods", nargs="+", default=list(methods.METHODS))
+    parser.add_argument("--methods", nargs="+", help="all that read images alone, by default")
+    parser.add_argument("--generator", type=Path, help="run of bigan, for aetgan, which is left out without it")
     parser.add_argument("--precision", default="auto")
     parser.add_argument("--turns", type=int, default=7)
     parser.add_argument("--seconds", type=float, default=2.0, help="of each turn")
@@ -46,8 +49,9 @@ def main() -> None:
     )
     for case in given.cases:
         name, size = case.split(":")
-        for method in given.methods:
-            prepared = ready(method, name, int(size), given.precision)
+        for method in given.methods or reading_images(with_generator=given.generator is not None):
+            settings = {"generator": given.generator} if method == "aetgan" else {}
+            prepared = ready(method, name, int(size), given.precision, settings)
             loop, bare = real(prepared), bare_steps(prepared)
             for _ in range(3):
                 loop(), bare()
@@ -56,8 +60,8 @@ def main() -> None:
             ratio = statistics.median(one / other for one, other in rates)
             ours = statistics.median(one for one, _ in rates) * batch
             theirs = statistics.median(other for _, other in rates) * batch
-            settings = prepared.settings
-            how = f"{settings.precision} {settings.layout} batch {batch} threads {settings.threads}"
+            chosen = prepared.settings
+            how = f"{chosen.precision} {chosen.layout} batch {batch} threads {chosen.threads}"
             numbers = f"{ours:11.0f} {theirs:11.0f} {ratio:6.2f} {TARGETS.get(method, TARGET):7.2f}"
             print(f"{method:10} {name:10} {size:>4} {numbers}  {how}", flush=True)
             if method == "simclr" and given.lightly:
@@ -66,7 +70,13 @@ def main() -> None:
                 )
 
 
-def ready(method: str, encoder: str, size: int, precision: str) -> Prepared:
+def reading_images(with_generator: bool) -> list[str]:
+    """Give the methods that need nothing but images, and aetgan where there is a generator for it."""
+    reading = [name for name in methods.METHODS if methods.load(name).reads in ("images", "images and signals")]
+    return [name for name in reading if with_generator or name != "aetgan"]
+
+
+def ready(method: str, encoder: str, size: int, precision: str, settings: dict[str, Any]) -> Prepared:
     """Prepare a run on random images in memory."""
     store = size if size <= 32 else round(size * 8 / 7)
     pixels = np.random.default_rng(0).integers(0, 256, (2048, 3, store, store), dtype=np.uint8)
@@ -74,7 +84,7 @@ def ready(method: str, encoder: str, size: int, precision: str) -> Prepared:
     # a batch that fits the network: the recipe's at 32 px, a quarter of it for resnet18, which is 30 times the work
     return prepare(
         method, images, encoder=encoder, image_size=size, precision=precision, steps=10_000,
-        **({} if encoder == "small" else {"batch_size": 32}),
+        **({} if encoder == "small" else {"batch_size": 32}), **settings,
     )  # fmt: skip
 
 
