@@ -3,6 +3,7 @@
 import inspect
 import json
 import math
+import re
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -28,6 +29,7 @@ from selfsup.training import pretrain as module
 from selfsup.training.held_out import hold_out
 from selfsup.training.prepare import fingerprint_of, forecast, prepare
 from selfsup.training.pretrain import pretrain
+from selfsup.training.settings import split
 
 QUICK = {"threads": 1, "precision": "float32", "layout": "contiguous", "batch_size": 8, "image_size": 32}
 
@@ -434,6 +436,23 @@ def test_settings_nobody_knows_get_a_hint(pictures: np.ndarray) -> None:
     """A misspelled setting is named, with the nearest one."""
     with pytest.raises(InputError, match="did you mean flip"):
         pretrain("rotation", pictures, flipp=True)
+
+
+@pytest.mark.parametrize(
+    ("method", "setting", "value", "says"),
+    [
+        ("inpainting", "mask", "hill", "inpainting knows no mask 'hill'; choose one of centre, block, region"),
+        ("jigsaw", "head", "cnf", "jigsaw knows no head 'cnf'; did you mean cfn?"),
+        ("rotation", "optimizer", "adamw2", "rotation knows no optimizer 'adamw2'; did you mean adamw?"),
+    ],
+)
+def test_words_that_are_no_choice_are_refused(
+    method: str, setting: str, value: str, says: str, pictures: np.ndarray
+) -> None:
+    """Whoever calls from Python gets the sentence too, before anything is read; None is what it always was."""
+    with pytest.raises(InputError, match=re.escape(says)):
+        pretrain(method, pictures, **{setting: value})
+    assert split("jigsaw", {"head": None, "optimizer": None})[1]["head"] is None
 
 
 def test_summary_is_plain_json(finished: Run) -> None:

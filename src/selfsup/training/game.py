@@ -6,8 +6,11 @@ from typing import Any
 WON, BLIND = 0.98, 0.52
 """Accuracy of the discriminator over the last quarter of training: above the first it has won, below the other it does
 no better than a guess."""
-NO_LOSS = 0.05
-"""Loss of the discriminator below which it has won, whatever its form: a blind one has 0.69 to 2."""
+NO_LOSS, LOST = 0.05, 3.0
+"""Loss of the discriminator below which it has won, and above which it has lost, whatever its form: a blind one has
+0.69 to 2."""
+FOOLED = 0.45
+"""Accuracy of the discriminator below which it has lost: a guess would be right more often."""
 COLLAPSED = 0.25
 """Distance between samples as a share of that between real images."""
 
@@ -39,6 +42,12 @@ def game_findings(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
             f"The discriminator has won: over the last quarter of training it told {accuracy:.1%} of real and "
             f"generated images right{lost}, which leaves the other side little to learn from. Features can be good "
             "all the same; let a probe decide. If the pictures look wrong, a lower --discriminator-rate holds it back."
+        )
+    elif accuracy <= FOOLED or (loss is not None and loss >= LOST):
+        said.append(
+            f"The generator has won: over the last quarter of training the discriminator told {accuracy:.1%} of real "
+            f"and generated images right{lost}, worse than a guess, so its verdict teaches nothing. If the pictures "
+            "look wrong, a higher --discriminator-rate helps it."
         )
     if alone is not None and alone >= WON:
         said.append(

@@ -5,7 +5,8 @@ import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from selfsup.errors import InputError
 from selfsup.recipe import Recipe
@@ -65,7 +66,7 @@ def split(method: str, given: Mapping[str, Any]) -> tuple[Recipe, dict[str, Any]
     """Sort settings into the method's recipe and its constructor's arguments.
 
     Raises:
-        InputError: for a name that neither knows.
+        InputError: for a name that neither knows, or a word that is none of a setting's choices.
     """
     from selfsup import methods
 
@@ -78,6 +79,9 @@ def split(method: str, given: Mapping[str, Any]) -> tuple[Recipe, dict[str, Any]
             near = difflib.get_close_matches(name, [*recipe_names, *own], n=1)
             hint = f"did you mean {near[0]}?" if near else f"it takes {', '.join([*own, *sorted(recipe_names)])}."
             raise InputError(f"{method} has no setting {name!r}; {hint}")
+    kinds = {**get_type_hints(Recipe), **get_type_hints(kind.__init__)}
+    for name, value in given.items():
+        _refuse_unknown_choice(method, name, value, kinds[name])
     lengths = [name for name in ("epochs", "steps", "budget") if given.get(name) is not None]
     if len(lengths) > 1:
         raise InputError(f"A run has one length, got {' and '.join(lengths)}; give one of them.")
@@ -87,6 +91,19 @@ def split(method: str, given: Mapping[str, Any]) -> tuple[Recipe, dict[str, Any]
     if "milestones" in changes:
         changes["milestones"] = tuple(changes["milestones"])
     return replace(kind.recipe, **changes), {**own, **{n: v for n, v in given.items() if n in own}}
+
+
+def _refuse_unknown_choice(method: str, name: str, value: Any, kind: Any) -> None:
+    """Refuse what a `Literal`, or one that may be None, does not list; other types are their owners' business."""
+    members = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
+    listed = [one for one in members if one is not NoneType]
+    if value is None or not all(get_origin(one) is Literal for one in listed):
+        return
+    choices = [choice for one in listed for choice in get_args(one)]
+    if value not in choices:
+        near = difflib.get_close_matches(str(value), choices, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"choose one of {', '.join(choices)}."
+        raise InputError(f"{method} knows no {name.replace('_', '-')} {value!r}; {hint}")
 
 
 def refuse_changes(before: Mapping[str, Any], now: Mapping[str, Any], folder: Path) -> None:
