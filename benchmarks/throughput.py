@@ -31,6 +31,8 @@ from selfsup.training.rehearsal import Rehearsal
 
 CASES = (("small", 32), ("resnet18", 32), ("resnet18", 64))
 TARGET, TARGETS = 0.90, {"simclr": 0.85}
+STAGES = {"superresolution": {"adversarial_from": 1.0}}
+"""Of methods whose steps grow on the way, the first stage: a bare step of all of them together does not exist."""
 
 
 def main() -> None:
@@ -50,7 +52,7 @@ def main() -> None:
     for case in given.cases:
         name, size = case.split(":")
         for method in given.methods or reading_images(with_generator=given.generator is not None):
-            settings = {"generator": given.generator} if method == "aetgan" else {}
+            settings = {"aetgan": {"generator": given.generator}, **STAGES}.get(method, {})
             prepared = ready(method, name, int(size), given.precision, settings)
             loop, bare = real(prepared), bare_steps(prepared)
             for _ in range(3):

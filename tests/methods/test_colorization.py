@@ -47,6 +47,44 @@ def test_loss_equals_a_loop_over_pixels(grid: str) -> None:
     assert objective.loss.item() == pytest.approx(total, rel=1e-4)
 
 
+def test_soft_codes_cost_at_least_their_entropy() -> None:
+    """The least cross-entropy is that of saying the code itself: 1.135 for a colour on a bin and five neighbours."""
+    method = colorization(loss="classes", grid="gamut", bin_step=10.0, label_stride=8)
+    colours = torch.zeros(2, 2, 4, 4)
+    method.labels = lambda images: (colours, torch.ones(2, dtype=torch.bool))  # type: ignore[method-assign]
+    index, shares = method.codes(colours)
+    code = torch.zeros(2, len(method.bins), 4, 4).scatter_add_(1, index, shares)
+    said = code.clamp_min(1e-12).log().requires_grad_()
+    method.predict = lambda images: said  # type: ignore[method-assign]
+    (objective,) = method.losses(batch_of(pictures(2)))
+    far, beside = math.exp(-2) / (1 + 4 * math.exp(-2)), 1 / (1 + 4 * math.exp(-2))
+    entropy = -4 * far * math.log(far) - beside * math.log(beside)
+    assert entropy == pytest.approx(1.135, abs=5e-4)
+    assert objective.loss.item() == pytest.approx(entropy, rel=1e-4)
+    (slope,) = torch.autograd.grad(objective.loss, said)
+    assert slope.abs().max() < 1e-6
+    other = said.detach() + 0.1 * torch.randn(said.shape)
+    method.predict = lambda images: other  # type: ignore[method-assign]
+    assert next(method.losses(batch_of(pictures(2)))).loss > entropy + 1e-4
+
+
+def test_weights_in_the_loss_have_the_gradient_of_weights_in_the_gradient() -> None:
+    """The released code logs the plain loss and multiplies its gradient, place by place, by the nearest bin's weight."""
+    rare, plain = (colorization(loss=loss, label_stride=8, flip=False) for loss in ("rebalanced", "classes"))
+    images = pictures(4)
+    index, _ = rare.codes(rare.labels(images)[0])
+    weights = rare.weights[index[:, :1]]
+    assert weights.max() > 2 * weights.min()
+    output = rare.eval().predict(images).detach().requires_grad_()
+    behind = output * 1
+    behind.register_hook(lambda gradient: gradient * weights)
+    rare.predict, plain.predict = lambda images: output, lambda images: behind  # type: ignore[method-assign]
+    in_loss, in_gradient = (next(method.losses(batch_of(images))).loss for method in (rare, plain))
+    expected, found = (torch.autograd.grad(loss, output)[0] for loss in (in_gradient, in_loss))
+    torch.testing.assert_close(found, expected)
+    assert in_loss.item() != pytest.approx(in_gradient.item(), rel=0.01)
+
+
 def test_squared_error_by_hand() -> None:
     """A head that says gray is off by half the squared distance from gray, in units of 15."""
     method = zero_head(colorization(loss="squared", flip=False))
@@ -133,6 +171,17 @@ def test_labels_flip_with_the_image() -> None:
     assert torch.equal(method.labels(images.flip(3))[0], labels.flip(3))
     picked, _ = colorization(label_stride=4).labels(images)
     assert torch.equal(picked, labels[:, :, 2::4, 2::4])
+
+
+@pytest.mark.parametrize("stride", [2, 3, 4, 5])
+def test_labels_of_cells_flip_with_the_image(stride: int) -> None:
+    """Cells keep their labels: the middle pixel's at odd strides, the one colour of the whole cell at any."""
+    method = colorization(label_stride=stride)
+    cells = pictures(2)[:, :, ::5, ::5].repeat_interleave(stride, 2).repeat_interleave(stride, 3)
+    for images in (cells, *([pictures(2)[..., : 6 * stride]] if stride % 2 else [])):
+        labels, _ = method.labels(images)
+        assert not torch.allclose(labels, labels.flip(3), atol=1.0)
+        assert torch.equal(method.labels(images.flip(3))[0], labels.flip(3))
 
 
 def test_colours_never_reach_the_prediction() -> None:

@@ -202,12 +202,12 @@ def test_best_linear_denoiser_is_the_ridge_like_map() -> None:
 
 @pytest.mark.usefixtures("whole_images")
 def test_training_beats_copying() -> None:
-    """On pictures of few degrees of freedom some steps are enough to clean better than not at all."""
+    """On pictures of few degrees of freedom some steps gain half a decibel (1.0 to 1.5 with seeds 0 to 5)."""
     torch.manual_seed(0)
     objective = trained(dae(amount=1.0), 20)
     assert objective.chance is not None
     assert objective.loss.item() < objective.chance
-    assert objective.metrics["psnr_gain"].item() > 0
+    assert objective.metrics["psnr_gain"].item() > 0.5
 
 
 def test_parameters_behind_the_last_map_learn_too() -> None:
@@ -248,10 +248,10 @@ def test_tied_weight_is_one_parameter_with_gradients_of_both_uses(name: str) -> 
 
 @pytest.mark.usefixtures("whole_images")
 def test_tied_training_beats_copying() -> None:
-    """As without: some steps are enough on simple pictures."""
+    """As without, and by more: some steps on simple pictures gain 2 dB (3.7 to 5.9 with seeds 0 to 5)."""
     torch.manual_seed(0)
     objective = trained(dae(amount=1.0, tied=True), 20)
-    assert objective.metrics["psnr_gain"].item() > 0
+    assert objective.metrics["psnr_gain"].item() > 2
 
 
 def test_cleaned_waves_have_a_better_signal_to_noise_ratio() -> None:

@@ -82,6 +82,17 @@ def test_squared_error_equals_the_formula() -> None:
     assert objective.loss.item() == pytest.approx(by_hand.mean().item() / 2, rel=1e-5)
 
 
+@pytest.mark.parametrize("stride", [2, 4, 8])
+def test_targets_of_both_halves_flip_with_the_image(stride: int) -> None:
+    """Mean L, a and b of a mirrored image, and the bins of both, are the mirrored ones."""
+    method, images = split_brain(label_stride=stride), pictures(4)
+    truth, mirrored = method.labels(images), method.labels(images.flip(3))
+    assert not torch.allclose(mirrored, truth, atol=1.0)
+    torch.testing.assert_close(mirrored, truth.flip(3), atol=1e-4, rtol=0)
+    for classes, flipped in zip(method.classes(truth), method.classes(mirrored), strict=True):
+        assert torch.equal(flipped, classes.flip(2))
+
+
 def test_bins_are_decoded_to_within_half_a_bin() -> None:
     """Sure answers come back as the middle of their bins."""
     method = split_brain(bin_step=10.0, label_stride=4)

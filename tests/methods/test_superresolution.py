@@ -73,8 +73,7 @@ def test_players_keep_to_their_own_weights(network: str, content: str) -> None:
     losses = method.losses(batch_of(pictures(4), progress=0.9))
     first = next(losses)
     assert first.part == "discriminator"
-    if network == "decoder":
-        assert first.loss.item() == pytest.approx(2 * 0.693, abs=0.1)
+    assert first.loss.item() == pytest.approx(2 * 0.693, abs=0.1 if network == "decoder" else 0.2)
     first.loss.backward()
     assert not any(p.grad is not None and p.grad.any() for p in parameters_of(optimizers["encoder"]))
     assert all(p.grad is not None for p in parameters_of(optimizers["discriminator"]))
@@ -197,12 +196,15 @@ def test_paper_networks_stand_behind_the_encoder() -> None:
     assert method.decoder.first(torch.rand(2, 128, 4, 4)).shape == (2, 64, 8, 8)
 
 
-@pytest.mark.parametrize("content", ["none", "discriminator"])
-def test_short_training_beats_bicubic(content: str) -> None:
+@pytest.mark.parametrize(
+    ("network", "content", "steps", "lr"),
+    [("decoder", "none", 60, 3e-3), ("decoder", "discriminator", 60, 3e-3), ("srgan", "none", 50, 1e-3)],
+)
+def test_short_training_beats_bicubic(network: str, content: str, steps: int, lr: float) -> None:
     """On a few rendered scenes: 3 dB nearer to the truth than bicubic enlargement, and still so with the adversary."""
-    method = superresolution(flip=False, content=content)
+    method = superresolution(flip=False, network=network, content=content)
     scenes = torch.from_numpy(open_images("plain-scenes:16", SIZE, store_size=SIZE).rows(range(8))).float() / 255
-    run_steps(method, 60, images=scenes, lr=3e-3)
+    run_steps(method, steps, images=scenes, lr=lr)
     method.eval()
     assert bool(method.joined)
     assert stepped_through(method, scenes, 0.0)[-1].metrics["psnr_gain"].item() > 3
