@@ -203,7 +203,7 @@ def _decoder(encoder: Encoder, tied: bool) -> Decoder | SignalDecoder | TiedDeco
 
 def _check(noise: str, amount: float | None, block: int, emphasis: str, image_size: int) -> None:
     if amount is not None and not 0 <= amount <= (1e6 if noise == "gaussian" else 1):
-        allowed = "0 or above, in units of the std," if noise == "gaussian" else "a share in [0, 1]"
+        allowed = "0 or above in units of the std" if noise == "gaussian" else "a share in [0, 1]"
         raise InputError(f"amount of {noise} noise must be {allowed}, got {amount}; 0.25 is a good start.")
     if not 1 <= block <= image_size:
         raise InputError(f"block must be 1 to {image_size} pixels, got {block}.")
