@@ -33,7 +33,7 @@ class SplitBrain(Method):
         bin_step: distance of neighbouring bins in a and b. None: 10 as in the paper from 64 pixels on, 20 below.
         lightness_bins: bins of L between 0 and 100, of equal width.
         label_stride: side in pixels of a cell of the grid on which both are predicted. None: a sixteenth of the
-            image from 64 pixels on, 2 below.
+            image, rounded down, from 64 pixels on, 2 below.
         flip: mirror half of the images.
 
     Source: Zhang, Isola and Efros, 2017, https://arxiv.org/abs/1611.09842

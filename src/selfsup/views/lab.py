@@ -11,7 +11,7 @@ TO_XYZ = ((0.412453, 0.357580, 0.180423), (0.212671, 0.715160, 0.072169), (0.019
 WHITE = (0.95047, 1.0, 1.08883)
 """XYZ of daylight of 6500 K."""
 GRAY = 5.0
-"""An image in which neither a nor b exceeds this anywhere teaches nothing about colour."""
+"""Where neither a nor b exceeds this in any of the pixels or cells that are asked about, an image counts as gray."""
 KNEE = 0.008856
 """Share of white below which lightness grows in proportion instead of with the cube root."""
 
