@@ -27,7 +27,9 @@ def test_agrees_with_scikit_learn(count, width, lambda_):
     best = objective(standard, labels, oracle.coef_, oracle.intercept_, lambda_)
     assert objective(standard, labels, probe.weight, probe.bias, lambda_) == pytest.approx(best, abs=2e-5)
     np.testing.assert_allclose(probe.weight, oracle.coef_, atol=0.02 * np.abs(oracle.coef_).max())
-    np.testing.assert_allclose(probe.logits(features), oracle.decision_function(standard), atol=0.15)
+    scores = oracle.decision_function(standard)
+    # the minimum is flat: how near it ends depends on the rounding of a CPU's kernels
+    np.testing.assert_allclose(probe.logits(features), scores, atol=0.05 * np.abs(scores).max())
 
 
 def test_two_classes_agree_with_scikit_learn():
