@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from told import Told
 
 from selfsup.data.scenes import truth_store
 from selfsup.data.scenes.foreign import depth_of, edges_of, normals_of
 from selfsup.data.scenes.truth_store import open_truth
 from selfsup.errors import InputError
-from selfsup.progress import Silent
 
 SIDE = 24
 
@@ -20,16 +20,6 @@ SIDE = 24
 def few_scenes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let 2 scenes do."""
     monkeypatch.setattr(truth_store, "LEAST", 2)
-
-
-class Told(Silent):
-    """Keep the notes."""
-
-    def __init__(self) -> None:
-        self.notes: list[str] = []
-
-    def note(self, text: str) -> None:
-        self.notes.append(text)
 
 
 def test_what_render_writes_is_such_a_folder(tmp_path: Path) -> None:

@@ -6,21 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from told import Told
 
 from selfsup.data.images import open_images
 from selfsup.data.signals import open_signals
-from selfsup.progress import Silent
-
-
-class Told(Silent):
-    """Keep what was told last of each piece of work."""
-
-    def __init__(self) -> None:
-        self.last: dict[str, tuple[int, int]] = {}
-
-    def __call__(self, what: str, done: int, total: int) -> None:
-        """Note it."""
-        self.last[what] = (done, total)
 
 
 class Items:
@@ -44,8 +33,9 @@ def test_reading_is_told_to_its_end(tmp_path: Path, kind: str) -> None:
         open_signals(numbers.astype("float32" if kind == "signals" else "float64"), cache=tmp_path, progress=told)
     else:
         open_images(source(kind, tmp_path), 32, cache=tmp_path / "cache", progress=told)
-    assert told.last
-    assert all(done == total == 20 for done, total in told.last.values()), told.last
+    last = {what: (done, total) for what, done, total in told.calls}
+    assert last
+    assert all(done == total == 20 for done, total in last.values()), last
 
 
 def source(kind: str, folder: Path) -> Any:

@@ -5,26 +5,15 @@ from typing import Any
 
 import pytest
 import torch
+from told import Told
 from torch import Tensor
 
 from selfsup.errors import InputError
 from selfsup.networks.encoders import Encoder
-from selfsup.progress import Silent
 from selfsup.training import computation
 from selfsup.training.computation import Computation, choose
 
 CPU = torch.device("cpu")
-
-
-class Told(Silent):
-    """Keep all calls."""
-
-    def __init__(self) -> None:
-        self.calls: list[tuple[int, int]] = []
-
-    def __call__(self, what: str, done: int, total: int) -> None:
-        """Note it."""
-        self.calls.append((done, total))
 
 
 @pytest.mark.parametrize(("seconds", "passes"), [(0.001, 6), (1.0, 3), (8.0, 2)])
@@ -43,7 +32,7 @@ def test_slow_networks_are_timed_less(monkeypatch: pytest.MonkeyPatch, seconds: 
     monkeypatch.setattr(Encoder, "vector", counted)
     assert choose("auto", "auto", "small", 32, CPU, told).precision == "float32"  # no way is faster by this clock
     assert len(seen) == 4 * passes
-    assert told.calls == [(done, 4) for done in range(5)]
+    assert told.calls == [("timing precisions and layouts", done, 4) for done in range(5)]
 
 
 def test_what_is_asked_for_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:

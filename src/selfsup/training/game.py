@@ -46,7 +46,7 @@ def game_findings(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
     elif accuracy <= FOOLED or (loss is not None and loss >= LOST):
         said.append(
             f"The generator has won: over the last quarter of training the discriminator told {accuracy:.1%} of real "
-            f"and generated images right{lost}, worse than a guess, so its verdict teaches nothing. If the pictures "
+            f"and generated images right{lost}: it is beaten, so its verdict teaches nothing. If the pictures "
             "look wrong, a higher --discriminator-rate helps it."
         )
     if alone is not None and alone >= WON:

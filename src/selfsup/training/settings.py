@@ -10,6 +10,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from selfsup.errors import InputError
 from selfsup.recipe import Recipe
+from selfsup.values import nearest
 
 _INNER = ("recipe", "arguments", "channels")
 """Fields that are no settings of their own."""
@@ -101,8 +102,7 @@ def _refuse_unknown_choice(method: str, name: str, value: Any, kind: Any) -> Non
         return
     choices = [choice for one in listed for choice in get_args(one)]
     if value not in choices:
-        near = difflib.get_close_matches(str(value), choices, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"choose one of {', '.join(choices)}."
+        hint = nearest(str(value), choices)
         raise InputError(f"{method} knows no {name.replace('_', '-')} {value!r}; {hint}")
 
 
